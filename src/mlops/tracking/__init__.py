@@ -1,0 +1,8 @@
+"""The only package that knows MLflow's API."""
+
+from mlops.tracking.artifacts import Artifact
+from mlops.tracking.explaining import explained
+from mlops.tracking.runs import DatasetInput
+from mlops.tracking.tracker import Tracker
+
+__all__ = ["Artifact", "DatasetInput", "Tracker", "explained"]

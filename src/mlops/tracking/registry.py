@@ -1,0 +1,267 @@
+"""Registered models, versions, aliases: read before written, verified after.
+
+MLflow has no compare-and-set for aliases and makes a second version when asked twice, so each write
+looks first, and looks again afterwards where the store cannot promise the outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlops.errors import Stalled, Transient
+from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.tracking.connection import Connection
+from mlops.tracking.faults import code, missing
+from mlops.tracking.runs import pages
+
+if TYPE_CHECKING:
+    from mlflow.tracking.client import MlflowClient
+
+_IDENTITY = ("mlops.resource", "mlops.version")
+_BACKLINK = "mlflow.modelVersions"  # on a logged model: the versions made of it, shown in MLflow's UI
+
+
+class Registry(Connection):
+    """What is done to the model registry."""
+
+    def ensure_model(self, name: str, *, description: str, tags: Mapping[str, str]) -> None:
+        """Make the registered model; where it exists, put its description and these tags right."""
+
+        def create(client: MlflowClient) -> bool:
+            try:
+                client.create_registered_model(name, dict(tags), description)
+            except Exception as error:
+                if code(error) == "RESOURCE_ALREADY_EXISTS":
+                    return False
+                raise
+            return True
+
+        if not self._call(f"creating model {name}", create):
+            self.update_model(name, description=description, tags=tags)
+
+    def update_model(self, name: str, *, description: str | None, tags: Mapping[str, str | None]) -> None:
+        """Set what differs; a description of None stays, a tag of None is deleted."""
+
+        def update(client: MlflowClient) -> None:
+            from mlflow.entities.model_registry import RegisteredModelTag
+
+            have = client.get_registered_model(name)
+            with self._one_transaction(client) as store:
+                if description is not None and (have.description or "") != description:
+                    store.update_registered_model(name, description)
+                for key, value in tags.items():
+                    if value is None and key in have.tags:
+                        store.delete_registered_model_tag(name, key)
+                    elif value is not None and have.tags.get(key) != value:
+                        store.set_registered_model_tag(name, RegisteredModelTag(key, value))
+
+        self._call(f"updating model {name}", update)
+
+    def create_version(
+        self, model: str, *, source_uri: str, run_id: str, tags: Mapping[str, str], description: str
+    ) -> int:
+        """Make a version with all its tags in one call, unless one with the same identity exists; its number.
+
+        Args:
+            source_uri: an `Artifact.uri`.
+            tags: must hold `mlops.resource` and `mlops.version`, which identify the version.
+
+        Raises:
+            Stalled: a version of that identity exists and was made of another run.
+        """
+        known = self._same(model, tags)
+        if known is not None:
+            if known.run_id != run_id:
+                raise Stalled(
+                    f"{model} v{known.number} is {tags.get(_IDENTITY[1])} already, of run {known.run_id}",
+                    where=self.store.shown,
+                    fix="A version never changes its run: declare a new version.",
+                )
+            return known.number
+        model_id = _logged_model(source_uri)
+
+        def create(client: MlflowClient) -> int:
+            with self._as_global():
+                made = client.create_model_version(
+                    model,
+                    source_uri,
+                    run_id,
+                    dict(tags),
+                    description=description or None,
+                    await_creation_for=0,
+                    model_id=model_id,
+                )
+            return int(made.version)
+
+        number = self._call(f"creating a version of model {model}", create)
+        if model_id is not None:
+            self._link_back(model_id, model, number)
+        return number
+
+    def _same(self, model: str, tags: Mapping[str, str]) -> ObservedVersion | None:
+        absent = [key for key in _IDENTITY if key not in tags]
+        if absent:
+            raise ValueError(f"a version without the tag {absent[0]} could be made twice")
+        terms = [f"name = '{_quoted(model)}'", *(f"tags.`{k}` = '{_quoted(tags[k])}'" for k in _IDENTITY)]
+        query = " AND ".join(terms)
+        found = self._call(f"looking for versions of {model}", lambda c: list(c.search_model_versions(query)))
+        return min((observed_version(v) for v in found), key=lambda v: v.number, default=None)
+
+    def _link_back(self, model_id: str, model: str, number: int) -> None:
+        """Tell the logged model of its version, as `mlflow.register_model` does."""
+
+        def link(client: MlflowClient) -> None:
+            have = client.get_logged_model(model_id).tags.get(_BACKLINK)
+            versions = [v for v in (json.loads(have) if have else []) if v.get("name") != model]
+            versions.append({"name": model, "version": number})
+            client.set_logged_model_tags(model_id, {_BACKLINK: json.dumps(versions)})
+
+        self._call(f"linking model {model_id} to its version", link)
+
+    def tag_version(
+        self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
+    ) -> None:
+        """Set what differs of a version's tags (None deletes one) and description (None leaves it).
+
+        On a database it is one transaction: all of it or nothing. Elsewhere it is read back.
+        """
+
+        def tag(client: MlflowClient) -> None:
+            from mlflow.entities.model_registry import ModelVersionTag
+
+            with self._one_transaction(client) as store:
+                have = store.get_model_version(model, str(number))
+                if description is not None and (have.description or "") != description:
+                    store.update_model_version(model, str(number), description)
+                for key, value in tags.items():
+                    if value is None and key in have.tags:
+                        store.delete_model_version_tag(model, str(number), key)
+                    elif value is not None and have.tags.get(key) != value:
+                        store.set_model_version_tag(model, str(number), ModelVersionTag(key, value))
+
+        self._call(f"tagging {model} v{number}", tag)
+        if not self.store.database:
+            now = self.version(model, number)
+            if now is None or any(now.tags.get(k) != v for k, v in tags.items()):
+                raise self._raced(f"{model} v{number}")
+
+    def set_alias(self, model: str, alias: str, number: int) -> None:
+        """Point an alias at a version, unless it does; then see that it does.
+
+        Raises:
+            Transient: somebody else moved it meanwhile.
+        """
+
+        def point(client: MlflowClient) -> bool:
+            if client.get_registered_model(model).aliases.get(alias) not in (number, str(number)):
+                client.set_registered_model_alias(model, alias, str(number))
+                return self._aliases(client, model).get(alias) == number
+            return True
+
+        if not self._call(f"setting alias {alias} of {model}", point):
+            raise self._raced(f"alias {alias} of {model}")
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Take an alias away, if it is there."""
+
+        def delete(client: MlflowClient) -> bool:
+            if alias in self._aliases(client, model):
+                client.delete_registered_model_alias(model, alias)
+                return alias not in self._aliases(client, model)
+            return True
+
+        if not self._call(f"deleting alias {alias} of {model}", delete):
+            raise self._raced(f"alias {alias} of {model}")
+
+    def delete_version(self, model: str, number: int) -> None:
+        """Delete a version, if it is there; the bytes of its run stay."""
+
+        def delete(client: MlflowClient) -> None:
+            try:
+                client.delete_model_version(model, str(number))
+            except Exception as error:
+                if not missing(error):
+                    raise
+
+        self._call(f"deleting {model} v{number}", delete)
+
+    def version(self, model: str, number: int) -> ObservedVersion | None:
+        """The version as it is now."""
+
+        def read(client: MlflowClient) -> ObservedVersion | None:
+            try:
+                return observed_version(client.get_model_version(model, str(number)))
+            except Exception as error:
+                if missing(error):
+                    return None
+                raise
+
+        return self._call(f"reading {model} v{number}", read)
+
+    def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
+        """All versions of a model as they are now, oldest first."""
+        query = f"name = '{_quoted(model)}'"
+
+        def read(client: MlflowClient) -> list[Any]:
+            return list(pages(lambda t: client.search_model_versions(query, max_results=1000, page_token=t)))
+
+        found = self._call(f"reading versions of {model}", read)
+        return tuple(sorted((observed_version(v) for v in found), key=lambda v: v.number))
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """A model's aliases as they are now: alias → version number; empty where there is no such model."""
+
+        def read(client: MlflowClient) -> dict[str, int]:
+            try:
+                return self._aliases(client, model)
+            except Exception as error:
+                if missing(error):
+                    return {}
+                raise
+
+        return self._call(f"reading aliases of {model}", read)
+
+    @staticmethod
+    def _aliases(client: MlflowClient, model: str) -> dict[str, int]:
+        return {a: int(n) for a, n in client.get_registered_model(model).aliases.items()}
+
+    def _raced(self, what: str) -> Transient:
+        return Transient(
+            f"{what} was changed by somebody else at the same time",
+            where=self.store.shown,
+            fix="It is put right by the next pass.",
+        )
+
+
+def observed_model(model: Any) -> ObservedModel:
+    """MLflow's registered model as a frozen value."""
+    return ObservedModel(
+        name=model.name,
+        description=model.description or "",
+        tags=dict(sorted(model.tags.items())),
+        aliases={a: int(n) for a, n in sorted(model.aliases.items())},
+    )
+
+
+def observed_version(version: Any) -> ObservedVersion:
+    """MLflow's model version as a frozen value."""
+    return ObservedVersion(
+        model=version.name,
+        number=int(version.version),
+        run_id=version.run_id or None,
+        source=version.source or "",
+        description=version.description or "",
+        tags=dict(sorted(version.tags.items())),
+    )
+
+
+def _logged_model(source: str) -> str | None:
+    """The id in `models:/m-…`; None for the URI of anything else."""
+    name = source.removeprefix("models:/")
+    return name if name != source and name.startswith("m-") and "/" not in name else None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
