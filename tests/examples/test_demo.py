@@ -1,0 +1,75 @@
+"""The narrated session: what it refuses, how it stops, and that it runs to its end."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DEMO = Path(__file__).parents[2] / "examples/seattle-weather/demo.py"
+
+
+@pytest.fixture(scope="module")
+def demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("seattle_weather_demo", DEMO)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "thesis.tex"
+    kept.write_text("chapter 1")
+    done = subprocess.run([sys.executable, str(DEMO), str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "was not made by the demo" in done.stderr
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_link_to_a_folder_of_the_demo_is_left_alone(demo: ModuleType, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    demo.fresh(made)
+    link = tmp_path / "link"
+    link.symlink_to(made)
+    with pytest.raises(SystemExit):
+        demo.fresh(link)
+    assert (made / demo.MARK).exists()
+
+
+def test_a_second_demo_starts_from_an_empty_folder(demo: ModuleType, tmp_path: Path) -> None:
+    project = demo.fresh(tmp_path / "run")
+    project.mkdir()
+    (project / "left-over").write_text("")
+    assert demo.fresh(tmp_path / "run") == project
+    assert not project.exists()
+
+
+@pytest.mark.parametrize("status", [1, 3, 64])
+def test_a_command_that_fails_ends_the_demo_with_its_exit_code(
+    demo: ModuleType, tmp_path: Path, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        demo.Session(tmp_path).run("python", "-c", f"raise SystemExit({status})")
+    assert stopped.value.code == status
+    printed = capfd.readouterr()
+    assert printed.out.startswith("\n$ python -c ")
+    assert "the demo stops here" in printed.err
+
+
+def test_an_edit_that_finds_nothing_to_change_ends_the_demo(demo: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("version: 2.0.0\n")
+    with pytest.raises(SystemExit, match=r"does not hold 'version: 1\.0\.0'"):
+        demo.Session(tmp_path).edit("x.yaml", "version: 1.0.0", "version: 1.1.0")
+
+
+def test_what_the_demo_edits_is_in_the_example(demo: ModuleType) -> None:
+    resources = DEMO.parent / "resources"
+    assert "features: weather\n" in (resources / "experiments.yaml").read_text()
+    assert (resources / "promotions.yaml").read_text().count("version: 1.0.0") == 2
+    assert "1.1.0" not in (resources / "model.yaml").read_text()

@@ -1,0 +1,62 @@
+"""The shipped data: whose it is, that it is unchanged, and what was made from it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+TEMPLATE = ROOT / "src/mlops/cli/template"
+
+
+@pytest.mark.parametrize(
+    ("readme", "file", "agency"),
+    [
+        ("seattle-weather/README.md", "seattle-weather/data/seattle-weather.csv", "NOAA"),
+        (
+            "mlflow-unchanged/README.md",
+            "mlflow-unchanged/data/us-employment.csv",
+            "Bureau of Labor Statistics",
+        ),
+    ],
+)
+def test_each_readme_names_source_licence_and_the_file_as_it_is(readme: str, file: str, agency: str) -> None:
+    text = (EXAMPLES / readme).read_text()
+    assert agency in text
+    assert "public domain" in text or "public-domain" in text
+    assert re.search(rf"`{hashlib.sha256((EXAMPLES / file).read_bytes()).hexdigest()}`", text)
+    assert "MIT License" in (EXAMPLES / file).with_name("LICENSE.vega_datasets").read_text()
+
+
+def test_the_splits_are_what_prepare_makes_of_the_source(tmp_path: Path) -> None:
+    data = EXAMPLES / "seattle-weather/data"
+    for name in ("prepare.py", "seattle-weather.csv"):
+        (tmp_path / name).write_bytes((data / name).read_bytes())
+    subprocess.run([sys.executable, str(tmp_path / "prepare.py")], check=True)
+    for name in ("weather-2012-2014.csv", "weather-2015.csv"):
+        assert (tmp_path / name).read_bytes() == (data / name).read_bytes()
+
+
+def test_no_day_is_in_both_splits() -> None:
+    days = [
+        {row["date"] for row in csv.DictReader((EXAMPLES / "seattle-weather/data" / name).open(newline=""))}
+        for name in ("weather-2012-2014.csv", "weather-2015.csv")
+    ]
+    assert [len(each) for each in days] == [1096, 364]
+    assert not days[0] & days[1]
+
+
+def test_the_template_holds_rows_of_the_example() -> None:
+    example = EXAMPLES / "seattle-weather/data"
+    rows = [*(example / "weather-2012-2014.csv").read_text().splitlines()]
+    of_2014 = [rows[0], *(row for row in rows if row.startswith("2014-"))]
+    assert (TEMPLATE / "data/weather-2014.csv").read_text().splitlines() == of_2014
+    assert (TEMPLATE / "data/weather-2015.csv").read_bytes() == (example / "weather-2015.csv").read_bytes()
+    assert "public domain" in (TEMPLATE / "data/README.md").read_text()
