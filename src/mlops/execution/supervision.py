@@ -1,8 +1,8 @@
 """The supervisor of one job: a small process that outlives the reconciler and loses nothing of the job.
 
 It runs in its own session, holds the job's lock (a file lock inherited from `LocalExecutor.start`) for as
-long as it lives, starts the command, drains its output, keeps its limits, ends everything that the command leaves
-behind and writes `exit.json`. The kernel frees the lock however the supervisor ends, so the lock never lies:
+long as it lives, starts the command, drains its output, keeps its limits, ends everything that the command
+leaves behind and writes `exit.json`. The kernel frees the lock however the supervisor ends, so it never lies:
 
     lock held                    starting, or running once `started` exists
     free, `exit.json`            ended, and this is how
