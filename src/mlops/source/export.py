@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -189,7 +188,7 @@ def _at(top: bytes, path: str) -> Path:
 def _beside(destination: Path) -> Iterator[Path]:
     """A new folder next to `destination`, locked while it is written, removed unless it was renamed."""
     while True:
-        building = destination.with_name(f".{destination.name}.{secrets.token_hex(8)}.partial")
+        building = destination.with_name(f".{destination.name}.{os.urandom(8).hex()}.partial")
         building.mkdir()
         lock = os.open(building, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_SH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,11 +168,13 @@ class Repository:
         command = ["merge-base", "--is-ancestor", "--end-of-options"]
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
         answer = run([*command, *encoded], self.root, accept=(0, 1, 128))
+        cut = re.search(
+            r"could not (read|parse)|unable to (read|parse)|traverse", answer.stderr, re.IGNORECASE
+        )
         if answer.status < 128:
-            return answer.status == 0
-        if any(found.kind != "commit" for found in read_objects(self.root, names, limit=_COMMIT_LIMIT)):
-            return None
-        if "ould not read" in answer.stderr or "raverse" in answer.stderr or "parse" in answer.stderr:
+            # Some versions of git answer "no" when they could not read the whole way.
+            return True if answer.status == 0 else None if cut else False
+        if cut or any(found.kind != "commit" for found in read_objects(self.root, names)):
             return None
         raise failure("merge-base", answer.status, answer.stderr, self.root)
 
