@@ -37,8 +37,8 @@ class EnvironmentSpec:
     """What an environment is declared as.
 
     `requirements` is the content of the requirements file; `lock`, if there is one, the content of a file
-    with all packages pinned, which is then installed exactly; `python` a version such as "3.11", or None for the
-    reconciler's own.
+    with all packages pinned, which is then installed exactly; `python` a version such as "3.11", or None for
+    the reconciler's own.
     """
 
     requirements: bytes

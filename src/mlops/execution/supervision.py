@@ -47,7 +47,7 @@ def main(folder: str, lock: int) -> NoReturn:
     os.set_inheritable(lock, False)
     with open(0, "rb") as orders:
         order: Order = marshal.load(orders)  # raises if the reconciler died half-way: nothing has happened
-    os.open(os.devnull, os.O_RDONLY)  # standard input again, the lowest free descriptor
+    os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)  # the lowest free one: standard input again
     ready, tell = os.pipe()
     if os.fork():
         os.close(tell)
