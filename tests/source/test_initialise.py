@@ -91,7 +91,7 @@ def test_hostile_names_and_messages_are_only_text(project):
 def test_an_ignored_file_is_refused_with_gits_reason(project):
     (project / ".gitignore").write_text("*.db\n")
     (project / "x.db").write_text("x")
-    with pytest.raises(MlopsError):
+    with pytest.raises(MlopsError, match="gitignore"):
         commit_all(Repository.discover(project), "x", ["x.db"])
 
 

@@ -201,6 +201,8 @@ def test_changed_files_list_both_names_of_a_rename(project, git):
     found = Repository.discover(project)
     assert found.changed(before, "HEAD") == ["caf\udce9.txt", "training/fit.py", "training/train.py"]
     assert found.changed("HEAD", "HEAD") == []
+    with pytest.raises(MlopsError, match="no commit 'mian'"):
+        found.changed("HEAD", "mian")
 
 
 def os_name(raw: bytes) -> str:

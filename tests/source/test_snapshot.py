@@ -273,7 +273,7 @@ def test_a_missing_object_is_named_by_its_path(project, git):
 
 
 def test_a_lost_commit_is_an_error_and_not_an_empty_project(project):
-    with pytest.raises(MlopsError):
+    with pytest.raises(MlopsError, match="there is no commit"):
         GitSnapshot(Repository.discover(project), "1" * 40).entries()
 
 

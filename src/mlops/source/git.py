@@ -284,7 +284,10 @@ def failure(name: str, status: int, errors: str, cwd: Path) -> MlopsError:
         )
     if ".lock': File exists" in errors:
         return Transient("another git command is writing to this repository", where=where)
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    if "ignored by one of your .gitignore" in errors:
+        fix = "Name other files, or change .gitignore."
+        return MlopsError("a file that .gitignore leaves out was named", where=where, fix=fix)
+    lines = [line.strip() for line in errors.splitlines() if line.strip() and not line.startswith("hint:")]
     said = next((line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "")
     said = shown(said.removeprefix("fatal:").removeprefix("error:").strip())[:300]
     killed = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"

@@ -157,11 +157,19 @@ class Repository:
         return bool(run(command, self.root, extra=FILTERS_OFF).stdout)
 
     def changed(self, a: str, b: str) -> list[str]:
-        """The files that differ between two commits, relative to the root, sorted; a rename is two files."""
+        """The files that differ between two commits, relative to the root, sorted; a rename is two files.
+
+        Raises:
+            MlopsError: one of them is unknown or no revision at all.
+        """
         command = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"]
         commits = [f"{_checked(rev)}^{{commit}}".encode("utf-8", "surrogateescape") for rev in (a, b)]
-        printed = run([*command, "--end-of-options", *commits, "--"], self.root).stdout
-        return sorted(p.decode("utf-8", "surrogateescape") for p in printed.split(b"\0") if p)
+        answer = run([*command, "--end-of-options", *commits, "--"], self.root, accept=(0, 128))
+        if answer.status:
+            for rev in (a, b):
+                self.resolve(rev)  # says which one is unknown, and what there is instead
+            raise failure("diff-tree", answer.status, answer.stderr, self.root)
+        return sorted(p.decode("utf-8", "surrogateescape") for p in answer.stdout.split(b"\0") if p)
 
     def _merge_base(self, a: str, b: str) -> bool | None:
         names = [f"{_checked(rev)}^{{commit}}" for rev in (a, b)]

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from mlops.errors import MlopsError, Transient
 from mlops.source import disk
-from mlops.source.git import run, shown
+from mlops.source.git import failure, run, shown
 from mlops.source.objects import OBJECT_LIMIT, read_objects
 from mlops.source.paths import folder, parents
 from mlops.source.repository import Repository
@@ -165,7 +165,11 @@ class GitSnapshot(Snapshot):
     def _tree(self) -> tuple[Mapping[str, Entry], frozenset[str]]:
         below = self._below()
         command = ["ls-tree", "-r", "-z", "-l", "--full-tree", self._sha, *below]
-        printed = run(command, self.repository.root).stdout.decode("utf-8", "surrogateescape")
+        answer = run(command, self.repository.root, accept=(0, 128))
+        if answer.status:
+            self.repository.resolve(self._sha)  # says that it is missing, and what there is instead
+            raise failure("ls-tree", answer.status, answer.stderr, self.repository.root)
+        printed = answer.stdout.decode("utf-8", "surrogateescape")
         cut = len(self.root) + 1 if self.root else 0
         entries: dict[str, Entry] = {}
         modules: set[str] = set()
