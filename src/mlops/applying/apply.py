@@ -1,0 +1,154 @@
+"""Apply a plan: walk its steps under the lease, one function a kind of work, and record what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from mlops.applying import bind, promote
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.applying.train import train
+from mlops.applying.walk import Lane, walk
+from mlops.applying.world import World
+from mlops.errors import MlopsError, Stalled, Transient
+from mlops.planning.context import APPLIED_AT, APPLIED_GOOD, APPLIED_REVISION, PROJECT_TAG, RESOURCE_TAG
+from mlops.planning.plan import Plan, Step
+from mlops.planning.work import (
+    BindVersion,
+    DeleteVersion,
+    MoveAlias,
+    RegisterModel,
+    RememberBase,
+    TakeAliasAway,
+    TrainTrial,
+    UpdateExperiment,
+    UpdateModel,
+    UpdateVersion,
+)
+from mlops.resources import Experiment, Key
+
+WRITERS: Final = 4  # steps that write to the ledger at a time, beside training
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The outcome of each step, by its id, and how long it took in seconds."""
+
+    plan: Plan
+    outcomes: Mapping[str, Outcome]
+    seconds: Mapping[str, float]
+
+    def having(self, kind: type[Outcome]) -> list[tuple[Step, Outcome]]:
+        """The steps that ended as `kind`, in the order of the plan."""
+        found = [(step, self.outcomes[step.id]) for step in self.plan.steps if step.id in self.outcomes]
+        return [(step, outcome) for step, outcome in found if isinstance(outcome, kind)]
+
+
+def apply(world: World, plan: Plan) -> Applied:
+    """Walk the steps of `plan`; an error of one stops only itself and what needs it."""
+    seconds: dict[str, float] = {}
+
+    def execute(step: Step) -> Outcome:
+        began = world.monotonic()
+        world.progress.started(step)
+        outcome = _guarded(world, step)
+        seconds[step.id] = world.monotonic() - began
+        world.progress.ended(step, outcome, seconds[step.id])
+        return outcome
+
+    outcomes = walk(plan.steps, execute, lambda step: _lane(world, step))
+    return Applied(plan, outcomes, seconds)
+
+
+def in_force(world: World) -> bool:
+    """Whether the revision is already written down as the one in force, so that an idle pass writes nothing."""
+    known = world.observed.ledger.experiments.get(world.desired.project)
+    return known is not None and all(known.tags.get(tag) == value for tag, value in _in_force(world).items())
+
+
+def record_revision(world: World) -> None:
+    """Write down that the revision is in force, in MLflow, where it survives the loss of all else."""
+    name = world.desired.project
+    known = world.observed.ledger.experiments.get(name)
+    tags = _in_force(world) | {
+        APPLIED_AT: promote.timestamp(world.now()),
+        PROJECT_TAG: name,
+        RESOURCE_TAG: f"Project/{name}",
+    }
+    world.check_lease()
+    if known is None:
+        world.tracker.ensure_experiment(name, description="", tags=tags)
+    else:
+        world.tracker.update_experiment(known.experiment_id, tags=tags)
+
+
+def _in_force(world: World) -> dict[str, str]:
+    revision = world.desired.revision
+    return {APPLIED_REVISION: revision, **({APPLIED_GOOD: revision} if world.desired.whole else {})}
+
+
+def _guarded(world: World, step: Step) -> Outcome:
+    if world.stop.is_set():
+        return Left("stopped before it was begun")
+    try:
+        return _execute(world, step)
+    except MlopsError as error:
+        return Failed(error)
+    except OSError as error:
+        what = f"{type(error).__name__}: {error.strerror or error}"
+        return Failed(Transient(what, where=step.resource, fix="Apply again when it is mended"))
+    except Exception as error:  # one poison resource must not stop the others; shown whole with --debug
+        failed = Stalled(f"{type(error).__name__}: {error}", where=step.resource)
+        failed.__cause__ = error
+        return Failed(failed)
+
+
+def _execute(world: World, step: Step) -> Outcome:
+    work = step.work
+    match work:
+        case TrainTrial():
+            return train(world, step, work)
+        case RegisterModel():
+            return bind.register(world, work)
+        case UpdateModel():
+            return bind.update_model(world, work)
+        case BindVersion():
+            return bind.bind(world, step, work)
+        case UpdateVersion():
+            return bind.update_version(world, work)
+        case UpdateExperiment():
+            return _update_experiment(world, work)
+        case MoveAlias():
+            return promote.move(world, step, work)
+        case RememberBase():
+            return promote.remember_base(world, work)
+        case TakeAliasAway():
+            return promote.take_away(world, work)
+        case DeleteVersion():
+            world.check_lease()
+            world.tracker.delete_version(work.registered_name, work.number)
+            return Done()
+        case _:
+            assert_never(work)
+
+
+def _update_experiment(world: World, work: UpdateExperiment) -> Outcome:
+    known = world.observed.ledger.experiments[work.name]
+    world.check_lease()
+    world.tracker.update_experiment(known.experiment_id, tags=work.tags)
+    return Done()
+
+
+def _lane(world: World, step: Step) -> Lane:
+    """Trials of one experiment run `parallel` at a time; what writes to the ledger takes turns."""
+    match step.work:
+        case TrainTrial(trial=trial):
+            experiment = world.desired.resources[Key("Experiment", trial.experiment)]
+            assert isinstance(experiment, Experiment)
+            return step.resource, experiment.spec.sweep.parallel if experiment.spec.sweep else 1
+        case _:
+            return "ledger", WRITERS
+
+
+__all__ = ["Applied", "Blocked", "Done", "Failed", "Left", "apply", "record_revision"]

@@ -1,0 +1,116 @@
+"""Register models and bind versions: one call that creates a version with all its tags, searched for first."""
+
+from __future__ import annotations
+
+from mlops.applying.outcomes import Blocked, Done, Outcome
+from mlops.applying.world import World
+from mlops.errors import Stalled
+from mlops.observation.observed import ObservedRun
+from mlops.planning.context import DIGEST_TAG, REVISION_TAG
+from mlops.planning.models import version_tags
+from mlops.planning.plan import Block, Step
+from mlops.planning.runs import FINGERPRINT, best
+from mlops.planning.work import BindVersion, RegisterModel, UpdateModel, UpdateVersion
+from mlops.resources import Experiment, Key, ModelVersion
+
+
+def register(world: World, work: RegisterModel) -> Outcome:
+    """Create the registered model."""
+    world.check_lease()
+    world.tracker.ensure_model(work.registered_name, description=work.description, tags=work.tags)
+    return Done(work.registered_name)
+
+
+def update_model(world: World, work: UpdateModel) -> Outcome:
+    """Put a registered model's description and tags right."""
+    world.check_lease()
+    world.tracker.update_model(work.registered_name, description=work.description, tags=work.tags)
+    return Done()
+
+
+def bind(world: World, step: Step, work: BindVersion) -> Outcome:
+    """Bind a ModelVersion to its run: from now on its bytes have this name."""
+    resource = world.desired.resources[Key("ModelVersion", work.name)]
+    assert isinstance(resource, ModelVersion)
+    run = _source_run(world, resource)
+    if isinstance(run, Block):
+        return Blocked(run)
+    name = resource.spec.source.artifact
+    artifact = world.artifact(run.run_id, name)
+    if artifact is None:
+        what = (
+            f"run {run.run_id} has no artifact {name!r}. Log the model under that name "
+            f"(mlflow.<flavor>.log_model(model, name={name!r})), or name another in spec.source.artifact"
+        )
+        return Blocked(Block(step.resource, "Bound", "ArtifactMissing", what))
+    if resource.spec.digest is not None and resource.spec.digest != artifact.digest:
+        what = f"the artifact's digest is {artifact.digest}, spec.digest says {resource.spec.digest}"
+        return Blocked(Block(step.resource, "Bound", "DigestMismatch", what))
+    tags = version_tags(world.desired.project, resource, run.tags.get(FINGERPRINT))
+    tags |= {DIGEST_TAG: artifact.digest, REVISION_TAG: world.desired.revision}
+    world.check_lease()
+    number = world.tracker.create_version(
+        work.registered_name,
+        source_uri=artifact.uri,
+        run_id=run.run_id,
+        tags=tags,
+        description=resource.metadata.annotations.get("description", ""),
+    )
+    version = world.tracker.version(work.registered_name, number)
+    if version is None:
+        raise Stalled(f"{work.registered_name} version {number} vanished right after it was made")
+    world.remember(version)
+    world.bound[work.name] = (version.model, version.number)
+    return Done(f"{work.registered_name} v{number} from run {run.run_id[:8]}")
+
+
+def update_version(world: World, work: UpdateVersion) -> Outcome:
+    """Put a version's tags and description right; a digest that was taken away is computed again."""
+    tags = dict(work.tags)
+    if work.recompute_digest:
+        version = world.tracker.version(work.registered_name, work.number)
+        artifact = _artifact_of(world, version.run_id, version.source) if version and version.run_id else None
+        if artifact is None:
+            raise Stalled(
+                f"{work.registered_name} v{work.number} lost its digest tag and its artifact is not there",
+                fix="Restore the artifact, or declare a new ModelVersion",
+            )
+        tags[DIGEST_TAG] = artifact
+    world.check_lease()
+    world.tracker.tag_version(work.registered_name, work.number, tags, description=work.description)
+    return Done()
+
+
+def _artifact_of(world: World, run_id: str, source: str) -> str | None:
+    for resource in world.desired.resources.values():
+        if isinstance(resource, ModelVersion):
+            artifact = world.artifact(run_id, resource.spec.source.artifact)
+            if artifact is not None and artifact.uri == source:
+                return artifact.digest
+    return None
+
+
+def _source_run(world: World, resource: ModelVersion) -> ObservedRun | Block:
+    key, source = resource.key, resource.spec.source
+    if source.run_id is not None:
+        run = world.run(source.run_id)
+        return run or Block(str(key), "Bound", "RunMissing", f"MLflow has no run {source.run_id}")
+    experiment = world.desired.resources[Key("Experiment", str(source.experiment))]
+    assert isinstance(experiment, Experiment)
+    runs = world.runs_of(experiment.metadata.name)
+    if experiment.spec.objective is None:
+        if len(runs) == 1:
+            return runs[0]
+        what = f"{experiment.key} has {len(runs)} finished runs and no spec.objective to choose by"
+        return Block(str(key), "Bound", "ObjectiveMissing", what)
+    metric = experiment.spec.objective.metric
+    winner = best(runs, metric, experiment.spec.objective.goal)
+    if winner is None:
+        logged = ", ".join(sorted({name for run in runs for name in run.metrics})[:8]) or "nothing"
+        what = (
+            f"no run of {experiment.key} logged a finite {metric} (logged: {logged}). "
+            f"Log it with mlflow.log_metric({metric!r}, …), or write it to $MLOPS_OUTPUT/metrics.json"
+        )
+        return Block(str(key), "Bound", "ObjectiveMissing", what)
+    return winner
+

@@ -1,0 +1,159 @@
+"""Move a stage's alias, with the record of the stay written before it: the alias is the commit point.
+
+Order of the writes: evidence, the end of the stays that this one follows, the record of this stay, the
+alias, old names of the alias. Killed between any two of them, the next plan finds what is left to do; a
+stay that was begun is gone on with, not begun again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mlops.applying.outcomes import Blocked, Done, Outcome
+from mlops.applying.world import World
+from mlops.errors import Stalled
+from mlops.observation.observed import ObservedVersion
+from mlops.planning.context import DIGEST_TAG
+from mlops.planning.gates import GateResult, evaluate
+from mlops.planning.plan import Step, canonical, sha256_of
+from mlops.planning.promotions import gate_block
+from mlops.planning.runs import FINGERPRINT
+from mlops.planning.stays import HISTORY_LIMIT, History, Stay, history
+from mlops.planning.work import MoveAlias, RememberBase, TakeAliasAway
+from mlops.resources import Key, Stage
+
+
+def move(world: World, step: Step, work: MoveAlias) -> Outcome:
+    """Put the version that git asks for into the stage, or put back what was moved by hand."""
+    stage = world.desired.resources[Key("Stage", work.stage)]
+    assert isinstance(stage, Stage)
+    version = _bound(world, work)
+    past = history(version.tags, work.stage)
+    gates: tuple[GateResult, ...] = ()
+    if past.open is None:
+        run = world.run(version.run_id) if version.run_id else None
+        gates = evaluate(stage, run)
+        block = gate_block(Key.parse(step.resource), gates)
+        if block is not None:
+            return Blocked(block, gates)
+        evidence = _evidence(world, work, version, gates)
+        stay = Stay(
+            promotion=work.promotion,
+            alias=work.alias,
+            since=timestamp(world.now()),
+            revision=world.desired.revision,
+            base=work.base,
+            evidence=evidence,
+            digest=version.tags.get(DIGEST_TAG),
+        )
+        _end_stays(world, work.registered_name, work.stage, version.number, stay.since)
+        _record(world, version, work.stage, past.opened(stay))
+    else:
+        _end_stays(world, work.registered_name, work.stage, version.number, timestamp(world.now()))
+        renamed = History((*past.stays[:-1], replace(past.open, alias=work.alias)), past.older)
+        _record(world, version, work.stage, renamed)
+    world.check_lease()
+    world.tracker.set_alias(work.registered_name, work.alias, version.number)
+    for alias in work.retired_aliases:
+        if alias != work.alias and world.tracker.aliases(work.registered_name).get(alias) == version.number:
+            world.check_lease()
+            world.tracker.delete_alias(work.registered_name, alias)
+    return Done(f"{work.alias} → {work.registered_name} v{version.number}")
+
+
+def take_away(world: World, work: TakeAliasAway) -> Outcome:
+    """End the stays and remove the alias of a Promotion that left git."""
+    until = timestamp(world.now())
+    for number in work.numbers:
+        version = world.tracker.version(work.registered_name, number)
+        if version is not None:
+            _record(world, version, work.stage, history(version.tags, work.stage).closed(until))
+    if work.alias is not None:
+        current = world.tracker.aliases(work.registered_name).get(work.alias)
+        if current in work.numbers:
+            world.check_lease()
+            world.tracker.delete_alias(work.registered_name, work.alias)
+    return Done()
+
+
+def remember_base(world: World, work: RememberBase) -> Outcome:
+    """Write down under which revision's rules a blocked promotion was first asked for."""
+    world.check_lease()
+    world.tracker.tag_version(work.registered_name, work.number, {f"mlops.stage.{work.stage}.base": work.base})
+    return Done()
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC with milliseconds, of seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _bound(world: World, work: MoveAlias) -> ObservedVersion:
+    """The version as it is now: fresh from this apply, or as planning saw it."""
+    known = world.version(work.model_version)
+    if known is None:
+        raise Stalled(f"ModelVersion/{work.model_version} is not bound", fix="Apply again")
+    return known
+
+
+def _end_stays(world: World, model: str, stage: str, number: int, until: str) -> None:
+    for version in world.versions_of(model):
+        if version.number != number:
+            past = history(version.tags, stage)
+            if past.open is not None:
+                _record(world, version, stage, past.closed(until))
+
+
+def _record(world: World, version: ObservedVersion, stage: str, past: History) -> None:
+    """Make the version's tags say `past`; the oldest stays move to an artifact when they grow too long."""
+    while len(past.text()) > HISTORY_LIMIT and len(past.stays) > 1 and version.run_id:
+        past = _move_out(world, version, stage, past)
+    want = past.tags(stage)
+    wrong = {tag: value for tag, value in want.items() if version.tags.get(tag) != value}
+    if wrong:
+        world.check_lease()
+        world.tracker.tag_version(version.model, version.number, wrong)
+        tags = {tag: value for tag, value in {**version.tags, **wrong}.items() if value is not None}
+        world.remember(replace(version, tags=tags))
+
+
+def _move_out(world: World, version: ObservedVersion, stage: str, past: History) -> History:
+    half = max(1, len(past.stays) // 2)
+    rows: list[Any] = [{"older": past.older}] if past.older else []
+    rows += [stay.to_json() for stay in past.stays[:half]]
+    data = canonical(rows).encode()
+    path = f"mlops/history/{version.model}-v{version.number}-{stage}-{sha256_of(rows)[:16]}.json"
+    world.check_lease()
+    world.tracker.write_artifact(str(version.run_id), path, data)
+    return History(past.stays[half:], path)
+
+
+def _evidence(
+    world: World, work: MoveAlias, version: ObservedVersion, gates: tuple[GateResult, ...]
+) -> str | None:
+    """Store what was observed as an artifact named by its own hash; equal observations are one artifact."""
+    run = world.run(version.run_id) if version.run_id else None
+    if run is None:
+        return None
+    seen: Mapping[str, Any] = {
+        "promotion": work.promotion,
+        "model": version.model,
+        "stage": work.stage,
+        "mlflowVersion": version.number,
+        "version": version.tags.get("mlops.version"),
+        "digest": version.tags.get(DIGEST_TAG),
+        "runId": run.run_id,
+        "fingerprint": run.tags.get(FINGERPRINT),
+        "metrics": {name: repr(value) for name, value in run.metrics.items()},
+        "datasets": {t.removeprefix("mlops.digest."): v for t, v in run.tags.items() if t.startswith("mlops.digest.")},
+        "gates": [gate.to_json() for gate in gates],
+        "base": work.base,
+        "revision": world.desired.revision,
+    }
+    digest = sha256_of(seen)
+    world.check_lease()
+    world.tracker.write_artifact(run.run_id, f"mlops/evidence/{digest}.json", canonical(seen).encode())
+    return f"sha256:{digest}"

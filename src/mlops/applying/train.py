@@ -1,0 +1,225 @@
+"""Train one trial: a run in MLflow, a job beside it, and the run closed by what really happened.
+
+Every stage can be repeated: a run is created with all its tags in one call, a job is started at most once
+under the run's id, and collecting a job's results twice gives the same run. The outcome tag comes last, so
+a run that lacks it is picked up where it was left.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import Final
+
+from mlops.applying.collect import Collected, collect
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.applying.world import World
+from mlops.data import Materialised, materialise
+from mlops.errors import MlopsError, Stalled, Transient
+from mlops.execution import Environment, JobSpec, JobStatus, job_environment, own_environment, prepare
+from mlops.execution.jobs import Executor
+from mlops.observation.revision import environment_files, environment_spec, normal
+from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
+from mlops.planning.experiments import experiment_tags
+from mlops.planning.plan import Block, Step
+from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, OUTCOME
+from mlops.planning.trials import fill, text_of
+from mlops.planning.work import TrainTrial, Trial
+from mlops.resources import Dataset, Experiment, Key
+from mlops.source.export import export
+from mlops.tracking import DatasetInput
+
+ORIGIN: Final = "mlops.origin"
+POLL: Final = 0.5  # seconds between looks at the clock and the stop flag while a job runs
+FIRST_DELAY: Final = 10.0  # seconds before a transient failure is tried again; doubles
+LONGEST_DELAY: Final = 600.0
+CANCEL_PATIENCE: Final = 30.0  # seconds until a cancelled job must have ended
+GIVEN_UP: Final = 3600.0  # seconds beyond an experiment's timeout after which a stranger's run is lost
+
+
+def train(world: World, step: Step, work: TrainTrial) -> Outcome:
+    """Bring the trial to a finished run, with as many attempts as the experiment allows."""
+    experiment = world.desired.resources[Key("Experiment", work.trial.experiment)]
+    assert isinstance(experiment, Experiment)
+    executor = world.executor(experiment.spec.executor)
+    run_id, attempt = work.open_run, work.first_attempt
+    for tried in range(work.attempts):
+        if run_id is not None:
+            elsewhere = _elsewhere(world, experiment, executor, run_id)
+            if elsewhere is not None:
+                return elsewhere
+        else:
+            run_id = _create(world, experiment, work.trial, attempt)
+        environment = _environment(world, experiment, step)
+        if executor.poll(run_id).state == "unknown":
+            executor.start(_job(world, experiment, work.trial, run_id, environment))
+        status = _wait(world, step, executor, run_id, tried + 1)
+        if status is None:
+            return Left(f"run {run_id} goes on; the next apply takes it up")
+        collected = collect(world, experiment, work.trial, executor, run_id, status)
+        if collected.outcome == "succeeded":
+            return Done(collected.message)
+        if collected.outcome == "cancelled":
+            return Failed(Stalled(collected.message, where=str(experiment.key)))
+        world.progress.says(step, collected.message)
+        run_id, attempt = None, attempt + 1
+        if tried + 1 < work.attempts and collected.transient and not _pause(world, tried):
+            return Left("stopped between two attempts")
+    return Failed(_failure(experiment, collected))
+
+
+def _failure(experiment: Experiment, collected: Collected) -> MlopsError:
+    fix = f"See `mlops logs {experiment.key}`. Mend it and commit, or run `mlops apply --retry-stalled`"
+    return Stalled(collected.message, where=str(experiment.key), fix=fix)
+
+
+def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) -> str:
+    world.check_lease()
+    experiment_id = _experiment_id(world, experiment)
+    tags = {
+        RESOURCE_TAG: str(experiment.key),
+        FINGERPRINT: trial.fingerprint,
+        DECLARATION: trial.declaration,
+        ATTEMPT: str(attempt),
+        REVISION_TAG: world.desired.revision,
+        "mlops.dirty": str(world.desired.dirty).lower(),
+        "mlops.environment": world.desired.code[trial.experiment].environment,
+        ORIGIN: world.origin,
+        "mlflow.source.git.commit": world.desired.revision,
+        "mlflow.source.name": experiment.spec.source.path,
+        "mlflow.source.type": "PROJECT",
+        "mlflow.user": world.user,
+        **{DATASET_DIGEST + item.role: item.digest for item in trial.data},
+    }
+    inputs = [
+        DatasetInput(item.dataset, item.digest, world.observed.datasets[item.dataset].uri, item.role)
+        for item in trial.data
+    ]
+    world.check_lease()
+    return world.tracker.create_run(
+        experiment_id, name=run_name(trial, attempt), tags=tags, parameters={}, inputs=inputs
+    )
+
+
+def run_name(trial: Trial, attempt: int) -> str:
+    """The run's name in MLflow, put back after training code renamed the run."""
+    return trial.name if attempt == 1 else f"{trial.name}-{attempt}"
+
+
+def full_name(world: World, experiment: Experiment) -> str:
+    return f"{world.desired.project}/{experiment.metadata.name}"
+
+
+def _experiment_id(world: World, experiment: Experiment) -> str:
+    name = full_name(world, experiment)
+    known = world.observed.ledger.experiments.get(name)
+    if known is not None:
+        return known.experiment_id
+    tags = experiment_tags(world.desired.project, experiment)
+    return world.tracker.ensure_experiment(name, description="", tags=tags)
+
+
+def _elsewhere(world: World, experiment: Experiment, executor: Executor, run_id: str) -> Outcome | None:
+    """Leave alone a run that another reconciler works on, unless it has been silent far too long."""
+    run = world.run(run_id)
+    origin = run.tags.get(ORIGIN, world.origin) if run is not None else world.origin
+    if run is None or origin == world.origin or executor.poll(run_id).state != "unknown":
+        return None
+    patience = (experiment.spec.timeout or 86400.0) + GIVEN_UP
+    if world.now() - run.started_ms / 1000 < patience:
+        what = f"run {run_id} is being trained by {origin}; it is waited for until its timeout has passed"
+        return Blocked(Block(str(experiment.key), "Trained", "RunElsewhere", what))
+    world.check_lease()
+    world.tracker.terminate(run_id, "KILLED", name=run.name, tags={"mlops.message": f"lost with {origin}"})
+    world.tracker.tag_run(run_id, {OUTCOME: "failed"})
+    return Failed(Transient(f"run {run_id} was lost with {origin}", fix="Apply again to train it here"))
+
+
+def _environment(world: World, experiment: Experiment, step: Step) -> Environment:
+    declared = environment_spec(experiment, world.snapshot.read(environment_files(experiment)))
+    if declared is None:
+        return own_environment()
+    world.progress.says(step, "preparing its environment")
+    return prepare(declared, world.home / "environments", lambda line: world.progress.says(step, line))
+
+
+def _job(
+    world: World, experiment: Experiment, trial: Trial, run_id: str, environment: Environment
+) -> JobSpec:
+    code = world.home / "work" / run_id / "code"
+    output = world.home / "work" / run_id / "output"
+    files = world.desired.code[trial.experiment].files
+    folder = normal(experiment.spec.source.path)
+    prefix = f"{folder}/" if folder else ""
+    export(world.snapshot, [prefix + path for path in files], code)
+    cwd = code / folder
+    cwd.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+    given = {f"MLOPS_PARAM_{variable(name)}": text_of(value) for name, value in trial.parameters.items()}
+    for item in trial.data:
+        data = _data(world, item.dataset)
+        given[f"MLOPS_DATASET_{variable(item.role)}"] = data.path_or_uri
+        for name, value in data.variables.items():
+            given[f"MLOPS_DATASET_{variable(item.role)}_{name}"] = value
+    if trial.seed is not None:
+        given |= {"MLOPS_SEED": str(trial.seed), "PYTHONHASHSEED": str(trial.seed % 2**32)}
+    given["MLOPS_OUTPUT"] = str(output)
+    given["PATH"] = f"{environment.bin}:{world.environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+    run = world.run(run_id)
+    given |= world.tracker.child_environment(
+        run_id,
+        _experiment_id(world, experiment),
+        full_name(world, experiment),
+        requirements=environment.lock.splitlines(),
+        run_tags=run.tags if run is not None else {},
+    )
+    return JobSpec(
+        id=run_id,
+        argv=fill(trial.command, trial.parameters),
+        cwd=cwd,
+        env=job_environment(world.environ, experiment.spec.variables, given),
+        timeout=experiment.spec.timeout,
+        memory=experiment.spec.resources.memory if experiment.spec.resources else None,
+        output=output,
+    )
+
+
+def _data(world: World, name: str) -> Materialised:
+    dataset = world.desired.resources[Key("Dataset", name)]
+    assert isinstance(dataset, Dataset)
+    return materialise(
+        world.observed.datasets[name],
+        dataset,
+        snapshot=world.snapshot,
+        base=world.root,
+        cache=world.home / "data",
+    )
+
+
+def variable(name: str) -> str:
+    """A name as part of an environment variable: upper case, everything else an underscore."""
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _wait(world: World, step: Step, executor: Executor, run_id: str, attempt: int) -> JobStatus | None:
+    """The job's end, or None when it is not to be waited for."""
+    began = world.monotonic()
+    while True:
+        ended = executor.wait((run_id,), POLL if world.waits.wait else 0.0)
+        if ended:
+            return ended[run_id]
+        if world.stop.is_set() and world.cancel_jobs:
+            executor.cancel(run_id)
+            return executor.wait((run_id,), CANCEL_PATIENCE).get(run_id)
+        late = world.waits.until is not None and world.monotonic() >= world.waits.until
+        if world.stop.is_set() or late or not world.waits.wait:
+            return None
+        note = f"attempt {attempt}, " if attempt > 1 else ""
+        world.progress.says(step, f"{note}{world.monotonic() - began:.0f} s")
+
+
+def _pause(world: World, tried: int) -> bool:
+    """Wait before the next attempt; False when told to stop meanwhile."""
+    delay = min(LONGEST_DELAY, FIRST_DELAY * 2**tried) * random.uniform(0.8, 1.2)
+    return not world.stop.wait(delay) and world.waits.wait
+

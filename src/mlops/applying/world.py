@@ -1,0 +1,110 @@
+"""Everything that a step may touch, passed in: the ledger, executors, files, time, and what was learnt.
+
+Steps share what they found out through `runs` and `bound`; each of these is written by one step and read
+by those that need it, after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from mlops.execution.jobs import Executor
+from mlops.observation.observed import Observed, ObservedDataset, ObservedRun, ObservedVersion
+from mlops.planning.desired import Desired
+from mlops.planning.plan import Step
+from mlops.planning.planner import Planned
+from mlops.planning.runs import FINGERPRINT, is_finished
+from mlops.redaction import Redactor
+from mlops.resources import Project
+from mlops.resources.loading import Snapshot
+from mlops.tracking import Artifact, Tracker
+
+
+class Progress(Protocol):
+    """Where the walk tells what it does; the terminal draws it, the daemon logs it."""
+
+    def started(self, step: Step) -> None: ...
+
+    def says(self, step: Step, message: str) -> None: ...
+
+    def ended(self, step: Step, outcome: object, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long to wait for jobs: not at all, until a moment of the monotonic clock, or for ever."""
+
+    wait: bool = True
+    until: float | None = None  # by `World.monotonic`
+
+
+@dataclass(slots=True)
+class World:
+    """The surroundings of one apply."""
+
+    project: Project
+    desired: Desired
+    observed: Observed
+    planned: Planned
+    snapshot: Snapshot
+    tracker: Tracker
+    executor: Callable[[str], Executor]
+    root: Path  # the project's root, on which relative data URIs stand
+    home: Path
+    origin: str  # "host:home", written on runs so that another reconciler leaves them alone
+    user: str
+    redactor: Redactor
+    progress: Progress
+    environ: Mapping[str, str]
+    look: Callable[[Collection[str]], Mapping[str, ObservedDataset]]  # observe datasets again
+    check_lease: Callable[[], None]
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    waits: Waits = field(default_factory=Waits)
+    stop: threading.Event = field(default_factory=threading.Event)
+    cancel_jobs: bool = False
+    runs: dict[str, ObservedRun] = field(default_factory=dict)  # fresh ones, by run id
+    versions: dict[tuple[str, int], ObservedVersion] = field(default_factory=dict)  # fresh ones
+    bound: dict[str, tuple[str, int]] = field(default_factory=dict)  # by ModelVersion name
+    artifacts: dict[tuple[str, str], Artifact | None] = field(default_factory=dict)
+
+    def run(self, run_id: str) -> ObservedRun | None:
+        """The run as this apply left it, as planning saw it, or as MLflow has it."""
+        return self.runs.get(run_id) or self.observed.ledger.runs.get(run_id) or self.tracker.run(run_id)
+
+    def runs_of(self, experiment: str) -> tuple[ObservedRun, ...]:
+        """The finished runs of an experiment's trials, those of this apply among them."""
+        fresh = {run.tags.get(FINGERPRINT): run for run in self.runs.values() if is_finished(run)}
+        found = (
+            state.run if state.state == "finished" else fresh.get(state.trial.fingerprint)
+            for state in self.planned.trials.get(experiment, ())
+        )
+        return tuple(run for run in found if run is not None)
+
+    def version(self, model_version: str) -> ObservedVersion | None:
+        """The registered version that a ModelVersion is bound to, with its tags as this apply left them."""
+        place = self.bound.get(model_version)
+        if place is not None:
+            return self.versions[place]
+        known = self.planned.bound.get(model_version)
+        return self.versions.get((known.model, known.number), known) if known is not None else None
+
+    def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
+        """All versions of a registered model, oldest first."""
+        seen = {version.number: version for version in self.planned.versions_of(model)}
+        seen |= {number: version for (name, number), version in self.versions.items() if name == model}
+        return tuple(seen[number] for number in sorted(seen))
+
+    def remember(self, version: ObservedVersion) -> None:
+        """Keep a version as it is after a write, for the steps that come after."""
+        self.versions[version.model, version.number] = version
+
+    def artifact(self, run_id: str, name: str) -> Artifact | None:
+        """A finished run's artifact with its digest, computed once for all versions that come from it."""
+        if (run_id, name) not in self.artifacts:
+            self.artifacts[run_id, name] = self.tracker.artifact(run_id, name)
+        return self.artifacts[run_id, name]

@@ -1,0 +1,202 @@
+"""`mlops apply` and `mlops train`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlops.cli.output import console, open_controller, print_problems, revision_options, say
+
+if TYPE_CHECKING:
+    from mlops.applying.world import World
+    from mlops.controller import Controller, Result, View
+
+
+@click.command()
+@click.argument("plan", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@revision_options
+@click.option("--target", "targets", multiple=True, metavar="KIND/NAME", help="Only this and what it needs.")
+@click.option("--wait/--no-wait", default=True, help="Wait for training, or leave it running. Default: wait.")
+@click.option("--timeout", metavar="DURATION", help="How long to wait for training and for the lease.")
+@click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
+@click.pass_context
+def apply(
+    ctx: click.Context,
+    plan: Path | None,
+    revision: str | None,
+    working_tree: bool,
+    targets: tuple[str, ...],
+    wait: bool,
+    timeout: str | None,
+    retry_stalled: bool,
+) -> int:
+    """Make MLflow match a revision: train, register, bind, promote, heal, take away.
+
+    With PLAN, a file that `mlops plan --out` wrote, it does exactly that plan, or refuses if anything it
+    depended on has moved.
+
+    Exit codes: 0 done; 1 something failed or is not finished; 3 something is blocked (a gate, an approval)
+    and nothing failed.
+    """
+    from mlops.cli.saved_plan import holding, read
+    from mlops.planning.planner import Options
+    from mlops.resources import Key
+
+    controller = open_controller(ctx)
+    keys = [Key.parse(target) for target in targets]
+    saved = read(plan) if plan is not None else None
+    if saved is not None and (revision or working_tree or targets or retry_stalled):
+        raise click.UsageError("a saved plan says itself what is applied; leave out the other options")
+    if saved is not None:
+        revision, working_tree = saved.revision, saved.working_tree
+        revision = None if working_tree else revision
+
+    def look() -> View:
+        options = Options(retry_stalled=retry_stalled)
+        return controller.look(revision, working_tree=working_tree, targets=keys, options=options)
+
+    return _go(
+        controller,
+        holding(saved, look) if saved is not None else look,
+        record=not keys and not working_tree,
+        wait=wait,
+        timeout=timeout,
+    )
+
+
+@click.command()
+@click.argument("experiments", nargs=-1, metavar="[EXPERIMENT]...")
+@revision_options
+@click.option("--refresh", is_flag=True, help="Train on outside data that moved, although it is held.")
+@click.option("--wait/--no-wait", default=True, help="Wait for training, or leave it running. Default: wait.")
+@click.option("--timeout", metavar="DURATION", help="How long to wait for training and for the lease.")
+@click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
+@click.pass_context
+def train(
+    ctx: click.Context,
+    experiments: tuple[str, ...],
+    revision: str | None,
+    working_tree: bool,
+    refresh: bool,
+    wait: bool,
+    timeout: str | None,
+    retry_stalled: bool,
+) -> int:
+    """Do only the training that the plan holds, of all experiments or of those named.
+
+    What a pull request's job runs so that the review has numbers; the merge then finds the runs done.
+    """
+    controller = open_controller(ctx)
+    names = [name.partition("/")[2] if name.lower().startswith("experiment/") else name for name in experiments]
+
+    def look() -> View:
+        from mlops.planning.planner import Options
+
+        options = Options(retry_stalled=retry_stalled)
+        if refresh:
+            seen = controller.look(revision, working_tree=working_tree, training=names, options=options)
+            chosen = names or [key.name for key in seen.desired.resources if key.kind == "Experiment"]
+            options = Options(retry_stalled=retry_stalled, refresh=frozenset(chosen))
+        return controller.look(revision, working_tree=working_tree, training=names, options=options)
+
+    return _go(controller, look, record=False, wait=wait, timeout=timeout)
+
+
+def _go(
+    controller: Controller, look: Callable[[], View], *, record: bool, wait: bool, timeout: str | None
+) -> int:
+    """Apply with progress and signals, tell what came of it, and give the exit code."""
+    from mlops.applying.world import Waits
+    from mlops.cli.progress import progress
+    from mlops.resources.quantities import parse_duration
+
+    try:
+        seconds = parse_duration(timeout) if timeout else None
+    except ValueError as error:
+        raise click.UsageError(f"--timeout: {error}") from None
+    until = controller.monotonic() + seconds if seconds is not None else None
+    broken: list[int] = []
+    bars = progress()
+
+    def first_look() -> View:
+        view = look()
+        broken.append(print_problems(view.loaded.problems))
+        bars.expect(len(view.planned.plan.steps))
+        return view
+
+    with bars, _signals() as begun:
+        result = controller.apply(
+            first_look,
+            bars,
+            command="mlops apply",
+            waits=Waits(wait, until),
+            lease_wait=seconds,
+            record=record,
+            begun=begun,
+        )
+    return _tell(result, broken=bool(sum(broken)), wait=wait)
+
+
+def _tell(result: Result, *, broken: bool, wait: bool) -> int:
+    """Say what is in force, what is blocked and what failed; gives the exit code."""
+    from mlops.applying.outcomes import Blocked, Done, Failed, Left
+    from mlops.planning.conditions import FAILURES
+
+    plan = result.applied.plan
+    done = len(result.applied.having(Done))
+    failed = result.applied.having(Failed)
+    left = result.applied.having(Left)
+    blocks = {block.resource: block for block in plan.blocked}
+    for step, outcome in result.applied.having(Blocked):
+        assert isinstance(outcome, Blocked)
+        blocks.setdefault(step.resource, outcome.block)
+    terminal = console(stderr=True)
+    for block in plan.blocked:
+        terminal.print(f"! {block.resource}: {block.reason}: {block.message}", style="yellow", markup=False)
+    if not plan.steps and not blocks:
+        terminal.print(f"Nothing to change: MLflow is as {plan.revision[:12]} says.", style="bold", markup=False)
+    else:
+        parts = [f"{done} of {len(plan.steps)} steps done"]
+        parts += [f"{len(blocks)} blocked"] if blocks else []
+        parts += [f"{len(failed)} failed"] if failed else []
+        parts += [f"{len(left)} left for later"] if left else []
+        terminal.print(f"Revision {plan.revision[:12]}: {', '.join(parts)}.", style="bold", markup=False)
+    if failed or broken or any(block.reason in FAILURES for block in blocks.values()):
+        return 1
+    if left and wait:
+        return 1
+    return 3 if blocks else 0
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[World], None]]:
+    """SIGINT cancels jobs and stops, SIGTERM stops and leaves them running; a second SIGINT ends at once."""
+    worlds: list[World] = []
+
+    def stop(number: int, frame: object) -> None:
+        for world in worlds:
+            if world.stop.is_set() and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            world.cancel_jobs = number == signal.SIGINT
+            world.stop.set()
+            word = "cancelling jobs" if world.cancel_jobs else "jobs go on; the next apply takes them up"
+            say(f"stopping: {word}")
+        if not worlds:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield worlds.append
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield worlds.append
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+

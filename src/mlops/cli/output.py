@@ -1,0 +1,131 @@
+"""What every command prints through: data on stdout, the rest on stderr, secrets in neither."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.controller import Controller
+    from mlops.redaction import Redactor
+    from mlops.resources import Problem
+
+
+class Guarded:
+    """A text stream that redacts whatever is written to it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.redactor: Redactor | None = None
+
+    def write(self, text: str) -> int:
+        if self.redactor is None:
+            from mlops.redaction import Redactor
+
+            self.redactor = Redactor.from_environ(os.environ, ())
+        self.stream.write(_encodable(self.redactor.redact(text), self.stream))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard_streams() -> None:
+    """Put the redactor between the program and its output; once a process."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, Guarded):
+            setattr(sys, name, Guarded(stream))
+
+
+def know_secrets(redactor: Redactor) -> None:
+    """From now on hide what this project's variables hold, too."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, Guarded):
+            stream.redactor = redactor
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """`text` without what the stream cannot encode (file names need not be Unicode)."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def open_controller(ctx: click.Context) -> Controller:
+    """The controller of the project that the command line names; closed when the command ends."""
+    from mlops.controller import Controller
+
+    controller = Controller.find(Path(ctx.obj["project"] or "."))
+    ctx.call_on_close(controller.close)
+    controller.on_redactor = know_secrets
+    return controller
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console: colour only on a terminal, NO_COLOR honoured, full width where output is piped."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def say(text: str) -> None:
+    """One line for the person, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def print_problems(problems: Iterable[Problem]) -> int:
+    """Print every problem with its place on stderr; gives how many there are."""
+    count = 0
+    for problem in problems:
+        say(str(problem))
+        count += 1
+    if count:
+        say(f"{count} error{'s' if count != 1 else ''}")
+    return count
+
+
+def print_json(value: Any) -> None:
+    """Data for programs: valid JSON also where a metric is NaN."""
+    print(json.dumps(finite(value), indent=2, ensure_ascii=False))
+
+
+def print_yaml(value: Any) -> None:
+    """Data as YAML."""
+    import yaml
+
+    yaml.dump(finite(value), sys.stdout, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
+
+
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinities as text, since JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    return value
+
+
+def output_option(*formats: str) -> Callable[[Any], Any]:
+    """`-o FORMAT`; without it the output is for people."""
+    return click.option("-o", "--output", type=click.Choice(formats), help="Output for programs.")
+
+
+def revision_options(command: Any) -> Any:
+    """`--revision REV` and `--working-tree`."""
+    command = click.option(
+        "--working-tree", is_flag=True, help="The files as they stand, instead of a commit."
+    )(command)
+    return click.option("--revision", metavar="REV", help="The commit to look at. Default: HEAD.")(command)
+

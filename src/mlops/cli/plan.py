@@ -1,0 +1,66 @@
+"""`mlops plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlops.cli.output import (
+    console,
+    open_controller,
+    output_option,
+    print_json,
+    print_problems,
+    print_yaml,
+    revision_options,
+    say,
+)
+
+
+@click.command()
+@revision_options
+@click.option("--base", metavar="REV", help="Plan against this revision instead of the one in force.")
+@click.option("--out", type=click.Path(path_type=Path), help="Save the plan for `mlops apply FILE`.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when there are changes.")
+@output_option("json", "yaml", "markdown")
+@click.pass_context
+def plan(
+    ctx: click.Context,
+    revision: str | None,
+    working_tree: bool,
+    base: str | None,
+    out: Path | None,
+    detailed_exitcode: bool,
+    output: str | None,
+) -> int:
+    """Show what would change and why, gates and approvals included; writes nothing, runs nothing.
+
+    Exit codes: 0 whatever the plan says; 1 documents are broken (the rest is planned all the same); with
+    --detailed-exitcode, 2 when there are changes.
+    """
+    from mlops.cli.plan_text import lines, markdown
+    from mlops.cli.saved_plan import save
+    from mlops.planning.planner import Options
+
+    controller = open_controller(ctx)
+    against = controller.repository.resolve(base).sha if base else None
+    view = controller.look(revision, working_tree=working_tree, options=Options(base=against))
+    broken = print_problems(view.loaded.problems)
+    made = view.planned.plan
+    if output == "json":
+        print_json(made.to_json())
+    elif output == "yaml":
+        print_yaml(made.to_json())
+    elif output == "markdown":
+        print(markdown(made))
+    else:
+        terminal = console()
+        for text, style in lines(made):
+            terminal.print(text, style=style or None, markup=False)
+    if out is not None:
+        save(out, made, working_tree=working_tree)
+        say(f"saved to {out}; `mlops apply {out}` does exactly this, or refuses if anything moved")
+    if broken:
+        return 1
+    return 2 if detailed_exitcode and made.steps else 0

@@ -1,0 +1,148 @@
+"""A plan for people: on the terminal, and as Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, Final
+
+from mlops.planning.plan import Action, Block, Plan, Step
+
+SYMBOLS: Final[dict[Action, tuple[str, str]]] = {
+    "train": ("+", "green"),
+    "register": ("+", "green"),
+    "bind": ("+", "green"),
+    "promote": ("↑", "green"),
+    "propose": ("+", "green"),
+    "monitor": ("+", "green"),
+    "update": ("~", "yellow"),
+    "heal": ("~", "yellow"),
+    "demote": ("-", "red"),
+    "archive": ("-", "red"),
+    "delete": ("-", "red"),
+}
+LEGEND: Final = {
+    "+": "create",
+    "↑": "promote",
+    "~": "change in place",
+    "-": "take away",
+    "!": "blocked",
+}
+MOST_CHANGES: Final = 12  # lines of changes shown of one step
+
+
+def lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """The plan's lines, each with a style of rich; the last line is the count."""
+    base = f", in force: {plan.base[:12]}" if plan.base else ", nothing is in force yet"
+    yield f"Plan for revision {plan.revision[:12]}{base}", "bold"
+    yield "", ""
+    if plan.steps or plan.blocked:
+        used = {SYMBOLS[step.action][0] for step in plan.steps} | ({"!"} if plan.blocked else set())
+        yield "  ".join(f"{sign} {text}" for sign, text in LEGEND.items() if sign in used), "dim"
+        yield "", ""
+    for resource, steps in groupby(plan.steps, key=lambda step: step.resource):
+        yield from _resource(resource, list(steps))
+    for block in plan.blocked:
+        yield f"  ! {block.resource}", "red"
+        yield f"      {block.condition}: {block.reason}. {_one_line(block.message)}", ""
+    if plan.blocked:
+        yield "", ""
+    yield count(plan), "bold"
+
+
+def count(plan: Plan) -> str:
+    """The last line: how many of what."""
+    if not plan.steps and not plan.blocked:
+        return "Nothing to change: MLflow is as this revision says."
+    numbers = plan.summary
+    blocked = numbers.pop("blocked")
+    shown = [f"{number} to {action}" for action, number in numbers.items()]
+    if not shown:
+        shown = ["nothing to change"]
+    return f"Plan: {', '.join(shown)}; {blocked} blocked."
+
+
+def _resource(resource: str, steps: list[Step]) -> Iterator[tuple[str, str]]:
+    for action, group in groupby(steps, key=lambda step: step.action):
+        same = list(group)
+        sign, style = SYMBOLS[action]
+        if len(same) == 1 or action != "train":
+            for step in same:
+                yield f"  {sign} {action} {resource}", style
+                yield f"      because {step.reason}", "dim"
+                yield from _changes(step)
+            continue
+        yield f"  {sign} {action} {resource}: {len(same)} trials", style
+        for reason, equal in groupby(same, key=lambda step: step.reason):
+            yield f"      because {reason}", "dim"
+            for step in equal:
+                varied = {c.field: c.after for c in step.changes if c.field.startswith("parameters.")}
+                shown = "  ".join(f"{f.removeprefix('parameters.')}={v}" for f, v in varied.items())
+                fingerprint = next((c.after for c in step.changes if c.field == "fingerprint"), "")
+                yield f"      · {str(fingerprint)[:12]}  {shown}", ""
+
+
+def _changes(step: Step) -> Iterator[tuple[str, str]]:
+    width = max((len(change.field) for change in step.changes), default=0)
+    for change in step.changes[:MOST_CHANGES]:
+        before = "" if change.before is None else f"{_value(change.before)} → "
+        after = "(none)" if change.after is None else _value(change.after)
+        yield f"      {change.field:<{width}}  {before}{after}", ""
+    if len(step.changes) > MOST_CHANGES:
+        yield f"      … and {len(step.changes) - MOST_CHANGES} more", "dim"
+
+
+def _value(value: Any) -> str:
+    text = _one_line(str(value))
+    if text.startswith("sha256:"):
+        return text[:19]
+    return text if len(text) <= 72 else text[:69] + "…"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def markdown(plan: Plan) -> str:
+    """The plan as GitHub-flavoured Markdown; every value in it is inert."""
+    rows = ["### mlops plan", "", f"Revision `{plan.revision[:12]}`" + _against(plan), ""]
+    if plan.steps:
+        rows += ["| | action | resource | why | changes |", "|---|---|---|---|---|"]
+        rows += [_row(step) for step in plan.steps]
+        rows.append("")
+    if plan.blocked:
+        rows += ["| blocked | condition | why |", "|---|---|---|"]
+        rows += [_blocked_row(block) for block in plan.blocked]
+        rows.append("")
+    rows += [f"**{count(plan)}**", "", f"<sub>plan {inert(plan.digest)}</sub>"]
+    return "\n".join(rows)
+
+
+def _against(plan: Plan) -> str:
+    return f" against `{plan.base[:12]}`, which is in force" if plan.base else "; nothing is in force yet"
+
+
+def _row(step: Step) -> str:
+    shown = [
+        f"{inert(change.field)}: "
+        + ("" if change.before is None else f"{inert(_value(change.before))} → ")
+        + inert("(none)" if change.after is None else _value(change.after))
+        for change in step.changes[:MOST_CHANGES]
+    ]
+    if len(step.changes) > MOST_CHANGES:
+        shown.append(f"… {len(step.changes) - MOST_CHANGES} more")
+    cells = [SYMBOLS[step.action][0], step.action, inert(step.resource), inert(step.reason), "<br>".join(shown)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _blocked_row(block: Block) -> str:
+    cells: Iterable[str] = (block.resource, f"{block.condition}: {block.reason}", block.message)
+    return "| " + " | ".join(inert(_one_line(cell)) for cell in cells) + " |"
+
+
+def inert(text: Any) -> str:
+    """Text that Markdown and HTML take for nothing but text: no tags, links, mentions or table cells."""
+    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for sign in "\\`*_[]|~":
+        escaped = escaped.replace(sign, f"&#{ord(sign)};")
+    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//").replace("\n", " ")

@@ -1,0 +1,155 @@
+"""Progress of an apply on stderr: bars that move on a terminal, one line an event elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Protocol, Self
+
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.cli.output import console, say
+from mlops.planning.plan import Step
+
+QUIET_AFTER = 25  # ledger steps of one action that get a line of their own; the rest are counted
+
+
+class Progress(Protocol):
+    """What `applying` reports to; also a context manager that owns the terminal while it is open."""
+
+    def started(self, step: Step) -> None: ...
+
+    def says(self, step: Step, message: str) -> None: ...
+
+    def ended(self, step: Step, outcome: Outcome, seconds: float) -> None: ...
+
+    def expect(self, total: int) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def progress() -> Progress:
+    """The progress that fits stderr: bars on a terminal, lines elsewhere."""
+    return Bars() if console(stderr=True).is_terminal else Lines()
+
+
+def ended_line(step: Step, outcome: Outcome, seconds: float) -> str:
+    """One line that says how a step ended."""
+    name = _name(step)
+    match outcome:
+        case Done(detail=detail):
+            return f"✓ {step.action} {name} ({seconds:.1f} s){': ' + detail if detail else ''}"
+        case Left(detail=detail):
+            return f"… {step.action} {name}: {detail}"
+        case Blocked(block=block):
+            return f"! {step.action} {name}: {block.reason}: {block.message}"
+        case Failed(error=error):
+            return f"✗ {step.action} {name}: {error}"
+
+
+def _name(step: Step) -> str:
+    """The resource, and for a trial what tells it from the others."""
+    if step.action != "train":
+        return step.resource
+    varied = [f"{c.field.removeprefix('parameters.')}={c.after}" for c in step.changes if "parameters" in c.field]
+    return f"{step.resource} [{' '.join(varied[:6])}]" if varied else step.resource
+
+
+class Lines:
+    """One line when training starts, one when any step ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended: dict[str, int] = {}
+        self._total = 0
+
+    def expect(self, total: int) -> None:
+        self._total = total
+
+    def started(self, step: Step) -> None:
+        if step.action == "train":
+            with self._lock:
+                say(f"· train {_name(step)}: {step.reason}")
+
+    def says(self, step: Step, message: str) -> None:
+        if not message.endswith(" s"):  # the clock of a running job is for terminals
+            with self._lock:
+                say(f"  {_name(step)}: {message}")
+
+    def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        with self._lock:
+            if isinstance(outcome, Done):
+                self._ended[step.action] = self._ended.get(step.action, 0) + 1
+                if self._ended[step.action] > QUIET_AFTER and step.action != "train":
+                    return
+            say(ended_line(step, outcome, seconds))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for action, number in self._ended.items():
+            if number > QUIET_AFTER and action != "train":
+                say(f"✓ {action}: {number} in all")
+
+
+class Bars:
+    """A bar for the whole, a line for each job that runs."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bars = RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console(stderr=True),
+            transient=True,
+        )
+        self._all = self._bars.add_task("apply", total=None, note="")
+        self._lock = threading.Lock()
+        self._tasks: dict[str, object] = {}
+        self._lines = 0
+
+    def expect(self, total: int) -> None:
+        self._bars.update(self._all, total=total)
+
+    def started(self, step: Step) -> None:
+        if step.action == "train":
+            with self._lock:
+                self._tasks[step.id] = self._bars.add_task(f"train {_name(step)}", total=None, note="")
+
+    def says(self, step: Step, message: str) -> None:
+        task = self._tasks.get(step.id)
+        if task is not None:
+            self._bars.update(task, note="" if message.endswith(" s") else message)  # type: ignore[arg-type]
+
+    def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        with self._lock:
+            task = self._tasks.pop(step.id, None)
+            if task is not None:
+                self._bars.remove_task(task)  # type: ignore[arg-type]
+            self._bars.advance(self._all)
+            self._lines += 1
+            if step.action == "train" or self._lines <= QUIET_AFTER or not isinstance(outcome, Done):
+                style = {Done: "green", Left: "yellow", Blocked: "yellow", Failed: "red"}[type(outcome)]
+                line = ended_line(step, outcome, seconds)
+                self._bars.console.print(line, style=style, markup=False)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()

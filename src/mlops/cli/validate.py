@@ -1,0 +1,74 @@
+"""`mlops validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlops.cli.output import open_controller, output_option, print_json, print_problems, say
+
+if TYPE_CHECKING:
+    from mlops.resources import Problem
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--revision", metavar="REV", help="Check a commit instead of the working tree.")
+@output_option("json", "github")
+@click.pass_context
+def validate(ctx: click.Context, paths: tuple[Path, ...], revision: str | None, output: str | None) -> int:
+    """Check every document of the working tree: schema, references, graph; all errors at once.
+
+    With PATHs, only the errors in these files or folders are shown.
+    """
+    controller = open_controller(ctx)
+    loaded = controller.check(revision)
+    problems = loaded.problems
+    if paths:
+        wanted = [path.absolute() for path in paths]
+        problems = tuple(
+            problem
+            for problem in problems
+            if any((controller.root / problem.location.file).is_relative_to(path) for path in wanted)
+        )
+    if output == "json":
+        rows = [
+            {
+                "file": problem.location.file,
+                "line": problem.location.line,
+                "column": problem.location.column,
+                "resource": problem.resource,
+                "field": problem.field,
+                "message": problem.what,
+                "fix": problem.fix,
+            }
+            for problem in problems
+        ]
+        print_json({"errors": rows})
+    elif output == "github":
+        for problem in problems:
+            print(_annotation(problem))
+    elif not print_problems(problems):
+        count = len(loaded.resources)
+        say(f"{count} resource{'s' if count != 1 else ''} in order")
+    return 1 if problems else 0
+
+
+def _annotation(problem: Problem) -> str:
+    """A workflow command of GitHub Actions; escaped as its toolkit does, so that no text can forge another."""
+    location = problem.location
+    title = _property(problem.resource or "mlops")
+    place = f"file={_property(location.file)},line={location.line or 1},col={location.column or 1}"
+    what, fix = problem.what, problem.fix
+    field = f"{problem.field}: " if problem.field else ""
+    return f"::error {place},title={title}::{_data(f'{field}{what}. {fix}')}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,390 @@
+"""The one engine: open a project, observe, plan, apply. The CLI, the daemon and the action all call this.
+
+    with Controller.find(folder) as controller:
+        view = controller.look(revision)         # revision → resources → observed → plan
+        result = controller.apply(view)          # under the lease; status is written on every way out
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mlops.errors import MlopsError
+from mlops.observation.datasets import observe_datasets
+from mlops.observation.ledger import observe_ledger
+from mlops.observation.observed import Observed, ObservedDataset
+from mlops.observation.revision import read_revision
+from mlops.observation.settings import absolute_uri, substitute
+from mlops.planning.context import APPLIED_REVISION
+from mlops.planning.desired import Desired
+from mlops.planning.planner import Options, Planned, make_plan, only, only_training
+from mlops.redaction import Redactor
+from mlops.resources import Key, Loaded, Project, load
+from mlops.resources.loading import ParseCache
+from mlops.source.repository import Repository
+from mlops.source.snapshot import GitSnapshot, Snapshot, WorkingTreeSnapshot
+from mlops.state import Holder, State, open_state
+from mlops.tracking import Tracker
+
+if TYPE_CHECKING:  # what only `apply` needs is imported there: `plan` has to be quick
+    from mlops.applying.apply import Applied
+    from mlops.applying.world import Progress, Waits, World
+
+PROJECT_FILE: Final = "mlops.yaml"
+FOLDER: Final = ".mlops"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One revision seen against what is: everything that a plan, a status or an apply starts from."""
+
+    project: Project
+    snapshot: Snapshot
+    loaded: Loaded
+    desired: Desired
+    observed: Observed
+    planned: Planned
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an apply started from, what it did, and the view of the world after it."""
+
+    view: View
+    applied: Applied
+    after: View
+
+
+class Controller:
+    """A project folder with its repository; stores are opened when they are first needed."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root = root
+        self.environ = dict(os.environ if environ is None else environ)
+        self.now = now
+        self.monotonic = monotonic
+        self._state: State | None = None
+        self._local: State | None = None
+        self._tracker: Tracker | None = None
+        self._name = ""
+        self.redactor = Redactor.from_environ(self.environ, ())
+        self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
+
+    @classmethod
+    def find(cls, start: Path, **settings: object) -> Controller:
+        """The project that `start` is in: the nearest folder upward that holds `mlops.yaml`.
+
+        Raises MlopsError where there is none.
+        """
+        place = start.absolute()
+        for folder in (place, *place.parents):
+            if (folder / PROJECT_FILE).is_file():
+                return cls(folder, **settings)  # type: ignore[arg-type]
+        raise MlopsError(
+            f"no {PROJECT_FILE} in {place} or any folder above it",
+            fix="Go into a project, name one with --project DIR, or make one with `mlops init`",
+        )
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stores; may be called twice."""
+        for state in (self._state, self._local):
+            if state is not None:
+                state.close()
+        self._state = self._local = None
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The git repository that the project is in."""
+        return Repository.discover(self.root)
+
+    @cached_property
+    def home(self) -> Path:
+        """Where jobs, environments and caches of this project are."""
+        return self.root / FOLDER
+
+    def snapshot(self, revision: str | None = None, *, working_tree: bool = False) -> Snapshot:
+        """The project's files at a revision (default: HEAD), or as they stand in the working tree."""
+        inside = self.repository.relative(self.root)
+        if working_tree:
+            return WorkingTreeSnapshot(self.repository, inside)
+        if revision is None and self.repository.head() is None:
+            raise MlopsError(
+                "the repository has no commit yet",
+                where=str(self.root),
+                fix="Commit the project, or use --working-tree",
+            )
+        commit = self.repository.resolve(revision or "HEAD")
+        return GitSnapshot(self.repository, commit.sha, inside)
+
+    def open(self, snapshot: Snapshot) -> Project:
+        """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
+        head = load(_Only(snapshot, PROJECT_FILE))
+        if head.project is None:
+            raise MlopsError(
+                "\n".join(str(problem) for problem in head.problems) or f"{PROJECT_FILE} declares no Project",
+                fix="Nothing can be done without a Project: mend it first",
+            )
+        self._open(head.project)
+        return head.project
+
+    def load(self, snapshot: Snapshot) -> tuple[Project, Loaded]:
+        """Read and check all resources; raises MlopsError only when there is no usable Project."""
+        project = self.open(snapshot)
+        loaded = load(snapshot, self._parsed())
+        return loaded.project or project, loaded
+
+    def check(self, revision: str | None = None) -> Loaded:
+        """Only load: no MLflow, no network, no state beyond the cache of parsed files."""
+        snapshot = self.snapshot(revision, working_tree=revision is None)
+        return load(snapshot, self._parsed())
+
+    def _parsed(self) -> ParseCache:
+        """The cache of parsed files, in the local state whatever the Project says; may be in memory."""
+        if self._local is None:
+            _ignored(self.home)
+            self._local = open_state(f"sqlite:///{FOLDER}/cache.db", base=self.root, now=self.now)
+        return self._local.namespace("parsed")
+
+    @property
+    def state(self) -> State:
+        assert self._state is not None, "load a revision first"
+        return self._state
+
+    @property
+    def project_name(self) -> str:
+        """The Project's name, at the revision that was loaded last."""
+        return self._name
+
+    @property
+    def tracker(self) -> Tracker:
+        assert self._tracker is not None, "load a revision first"
+        return self._tracker
+
+    def look(
+        self,
+        revision: str | None = None,
+        *,
+        working_tree: bool = False,
+        targets: Collection[Key] = (),
+        training: Collection[str] | None = None,
+        options: Options | None = None,
+    ) -> View:
+        """Observe and plan.
+
+        Args:
+            targets: keep only what these resources need.
+            training: keep only the training of these experiments; empty for all, None to keep everything.
+        """
+        snapshot = self.snapshot(revision, working_tree=working_tree)
+        project, loaded = self.load(snapshot)
+        unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
+        unknown += [
+            Key("Experiment", name) for name in training or () if Key("Experiment", name) not in loaded.resources
+        ]
+        if unknown:
+            raise MlopsError(f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is")
+        return self._view(snapshot, project, loaded, options or Options(), targets, training)
+
+    def _view(
+        self,
+        snapshot: Snapshot,
+        project: Project,
+        loaded: Loaded,
+        options: Options,
+        targets: Collection[Key],
+        training: Collection[str] | None,
+    ) -> View:
+        from mlops.execution.registry import installed
+
+        desired = read_revision(snapshot, loaded, project, executors=installed(), prune_refused=None)
+        ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
+        before = ledger.experiments.get(desired.project)
+        base = before.tags.get(APPLIED_REVISION) if before is not None else None
+        if (refused := self._rewritten(project, base, snapshot.revision)) is not None:
+            desired = replace(desired, prune_refused=refused)
+        datasets = self._datasets(project, desired, snapshot)
+        observed = Observed(ledger, datasets)
+        planned = make_plan(desired, observed, options)
+        if targets:
+            planned = only(planned, desired, targets)
+        if training is not None:
+            planned = only_training(planned, training)
+        return View(project, snapshot, loaded, desired, observed, planned, options)
+
+    def apply(
+        self,
+        look: Callable[[], View],
+        progress: Progress,
+        *,
+        command: str,
+        waits: Waits | None = None,
+        lease_wait: float | None = None,
+        record: bool = True,
+        begun: Callable[[World], None] | None = None,
+    ) -> Result:
+        """Take the project's lease, look, and do what the plan says.
+
+        Args:
+            look: gives the view to apply; called once the lease is held, so that nothing moves in between.
+                It may raise, for instance because a saved plan no longer holds; then nothing is changed.
+            command: shown to whoever waits for the lease.
+            lease_wait: seconds to wait for another writer; None for ever.
+            record: whether the revision comes into force (not for a part of a plan, nor a working tree).
+            begun: is given the World before the first step, to stop it from a signal handler.
+        """
+        from mlops.applying.apply import Applied, apply, in_force, record_revision
+        from mlops.applying.status import write_status
+        from mlops.state.lease import acquire
+
+        if self._state is None:
+            self.open(self.snapshot(working_tree=self.repository.head() is None))
+        holder = Holder.current(command, now=self.now())
+        with acquire(self.state, self.project_name, holder, wait=lease_wait) as lease:
+            view = look()
+            world = self._world(view, progress, lease.check, waits)
+            if begun is not None:
+                begun(world)
+            plan = view.planned.plan
+            applied, after = Applied(plan, {}, {}), view
+            try:
+                record = record and not in_force(world)
+                if plan.steps or record:
+                    lease.check()
+                    self.tracker.prepare()
+                if plan.steps:
+                    applied = apply(world, plan)
+                if record and not world.stop.is_set():
+                    record_revision(world)
+                after = self._view(view.snapshot, view.project, view.loaded, Options(), (), None)
+            finally:
+                assessments = after.planned.assessments
+                write_status(self.state, assessments, applied, revision=plan.revision, now=self.now())
+        return Result(view, applied, after)
+
+    def _world(
+        self, view: View, progress: Progress, check_lease: Callable[[], None], waits: Waits | None
+    ) -> World:
+        from mlops.applying.world import Waits, World
+        from mlops.execution.registry import executor
+
+        return World(
+            project=view.project,
+            desired=view.desired,
+            observed=view.observed,
+            planned=view.planned,
+            snapshot=view.snapshot,
+            tracker=self.tracker,
+            executor=lambda name: executor(name, self.home / "jobs"),
+            root=self.root,
+            home=self.home,
+            origin=f"{socket.gethostname()}:{self.home}",
+            user=_user(),
+            redactor=self.redactor,
+            progress=progress,
+            environ=self.environ,
+            look=lambda names: self._datasets(view.project, view.desired, view.snapshot, names),
+            check_lease=check_lease,
+            now=self.now,
+            monotonic=self.monotonic,
+            waits=waits or Waits(),
+        )
+
+    def _datasets(
+        self, project: Project, desired: Desired, snapshot: Snapshot, names: Collection[str] | None = None
+    ) -> Mapping[str, ObservedDataset]:
+        return observe_datasets(
+            desired,
+            snapshot,
+            root=self.root,
+            substitute=lambda text: substitute(text, project, self.environ),
+            cache=self.state.namespace("digests"),
+            now=self.now,
+            names=names,
+        )
+
+    def _rewritten(self, project: Project, base: str | None, revision: str) -> str | None:
+        """Why nothing may be pruned: the revision does not descend from the one in force."""
+        if base is None or base == revision or project.spec.source.rewrites == "follow":
+            return None
+        if self.repository.is_ancestor(base, revision):
+            return None
+        return (
+            f"{revision[:12]} does not descend from {base[:12]}, the revision in force (history was rewritten, or "
+            "this is another branch), so what it lacks does not count as removed; "
+            "Project.spec.source.rewrites: follow accepts it"
+        )
+
+    def _open(self, project: Project) -> None:
+        self._name = project.metadata.name
+        if self._state is not None:
+            return
+        spec = project.spec
+        self.redactor = Redactor.from_environ(self.environ, spec.variables)
+        self.on_redactor(self.redactor)
+        state = absolute_uri(substitute(spec.state.uri, project, self.environ), self.root)
+        _ignored(self.home)
+        self._state = open_state(state, base=self.root, now=self.now, project=project.metadata.name)
+        artifacts = spec.tracking.artifacts
+        self._tracker = Tracker(
+            absolute_uri(substitute(spec.tracking.uri, project, self.environ), self.root),
+            absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
+            environ=self.environ,
+            now=self.now,
+        )
+
+
+def _ignored(home: Path) -> None:
+    """Keep what the reconciler writes beside the project out of git, whatever the project ignores."""
+    marker = home / ".gitignore"
+    try:
+        home.mkdir(exist_ok=True)
+        if not marker.exists():
+            marker.write_text("*\n")
+    except OSError:  # a project that cannot be written to is still planned
+        return
+
+
+class _Only:
+    """A snapshot in which nothing but one file is."""
+
+    def __init__(self, snapshot: Snapshot, path: str) -> None:
+        self._snapshot = snapshot
+        self._path = path
+        self.revision = snapshot.revision
+        self.dirty = False
+
+    def entries(self) -> Mapping[str, object]:
+        entries = self._snapshot.entries()
+        return {self._path: entries[self._path]} if self._path in entries else {}
+
+    def read(self, paths: Collection[str]) -> dict[str, bytes]:
+        return self._snapshot.read(paths)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid-{os.getuid()}"

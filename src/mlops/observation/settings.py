@@ -1,0 +1,40 @@
+"""Settings of a Project as they hold on this machine: variables put in, relative places made absolute."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops.errors import MlopsError
+from mlops.resources import Project
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def substitute(text: str, project: Project, environ: Mapping[str, str]) -> str:
+    """Replace `${VAR}` from the environment; only names in `Project.spec.variables` are looked up.
+
+    Raises MlopsError, which never holds a value, for a name that is not allowed or not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in project.spec.variables:
+            raise MlopsError(
+                f"${{{name}}} is not in Project.spec.variables", fix=f"Add {name} to the list to allow it"
+            )
+        if name not in environ:
+            raise MlopsError(f"the environment variable {name} is not set", fix=f"Export {name} and run again")
+        return environ[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def absolute_uri(uri: str, root: Path) -> str:
+    """`sqlite:///relative` and plain relative paths stand on the project's root; anything else is kept."""
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        return f"sqlite:///{root / uri.removeprefix('sqlite:///')}"
+    if "://" not in uri and not uri.startswith(("file:", "databricks")):
+        return str(root / uri)
+    return uri

@@ -1,0 +1,116 @@
+"""What every part of the planner reads, and what the parts before it found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlops.observation.observed import (
+    Ledger,
+    Observed,
+    ObservedDataset,
+    ObservedRun,
+    ObservedVersion,
+)
+from mlops.planning.conditions import Assessment
+from mlops.planning.desired import Desired
+from mlops.planning.plan import Block
+from mlops.planning.runs import RunIndex, TrialState
+from mlops.resources import Key, Model, ModelVersion, Promotion
+
+PROJECT_TAG = "mlops.project"
+RESOURCE_TAG = "mlops.resource"
+DECLARED_TAG = "mlops.declared"
+ARCHIVED_TAG = "mlops.archived"
+VERSION_TAG = "mlops.version"
+DIGEST_TAG = "mlops.digest"
+REVISION_TAG = "mlops.revision"
+POLICY_TAG = "mlops.deletionPolicy"
+SOURCE_TAG = "mlops.source"
+DESCRIPTION_TAG = "mlflow.note.content"
+APPLIED_REVISION = "mlops.applied.revision"
+APPLIED_GOOD = "mlops.applied.good"
+APPLIED_AT = "mlops.applied.at"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for beside the revision.
+
+    `refresh` names experiments to train on moved data, `base` a revision to plan against instead of the one
+    in force.
+    """
+
+    retry_stalled: bool = False
+    refresh: frozenset[str] = frozenset()
+    base: str | None = None
+
+
+@dataclass(slots=True)
+class Context:
+    """The inputs of one planning, and the assessments made so far (dependencies come first)."""
+
+    desired: Desired
+    ledger: Ledger
+    datasets: Mapping[str, ObservedDataset]
+    options: Options
+    base: str | None
+    index: RunIndex
+    versions_by_model: Mapping[str, tuple[ObservedVersion, ...]]
+    declared_versions: Mapping[str, Mapping[str, ModelVersion]]  # by model, then by version
+    promotions: Mapping[tuple[str, str], Promotion]  # by model and stage
+    made: dict[Key, Assessment] = field(default_factory=dict)
+    trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
+    numbers: dict[str, ObservedVersion] = field(default_factory=dict)  # bound ones, by ModelVersion name
+
+    @classmethod
+    def of(cls, desired: Desired, observed: Observed, options: Options) -> Context:
+        """Index the inputs, so that each resource is planned in a time that does not grow with the others."""
+        versions: dict[str, list[ObservedVersion]] = {}
+        for version in sorted(observed.ledger.versions.values(), key=lambda v: (v.model, v.number)):
+            versions.setdefault(version.model, []).append(version)
+        declared: dict[str, dict[str, ModelVersion]] = {}
+        promotions: dict[tuple[str, str], Promotion] = {}
+        for resource in desired.resources.values():
+            if isinstance(resource, ModelVersion):
+                declared.setdefault(resource.spec.model, {})[resource.spec.version] = resource
+            elif isinstance(resource, Promotion):
+                promotions[resource.spec.model, resource.spec.stage] = resource
+        project = observed.ledger.experiments.get(desired.project)
+        return cls(
+            desired=desired,
+            ledger=observed.ledger,
+            datasets=observed.datasets,
+            options=options,
+            base=options.base or (project.tags.get(APPLIED_REVISION) if project else None),
+            index=RunIndex.of(observed.ledger.runs.values()),
+            versions_by_model={name: tuple(found) for name, found in versions.items()},
+            declared_versions=declared,
+            promotions=promotions,
+        )
+
+    @property
+    def authority(self) -> str:
+        """The revision whose rules count: the one in force, or the first one for itself."""
+        return self.base or self.desired.revision
+
+    def registered_name(self, model: str) -> str:
+        resource = self.desired.resources.get(Key("Model", model))
+        return (resource.spec.registered_name or model) if isinstance(resource, Model) else model
+
+    def run(self, run_id: str | None) -> ObservedRun | None:
+        return self.ledger.runs.get(run_id) if run_id else None
+
+    def obstacle(self, key: Key, *dependencies: Key) -> Block | None:
+        """The block that a broken or blocked dependency puts on `key`, if one does."""
+        for dependency in dependencies:
+            if dependency in self.desired.invalid:
+                why = "its document is broken; mend the errors that `mlops validate` names"
+            elif (made := self.made.get(dependency)) is not None and made.blocks:
+                why = made.blocks[0].message
+            elif dependency not in self.desired.resources:
+                why = "it is not declared"
+            else:
+                continue
+            return Block(str(key), "Ready", "DependencyFailed", f"{dependency}: {why}")
+        return None

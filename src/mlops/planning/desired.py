@@ -1,0 +1,39 @@
+"""What should be: the resources of one revision with the content ids that planning needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlops.resources import Key, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What an experiment runs: files by path within `source.path`, the argv template, the environment.
+
+    `problem` says why it cannot run (no such folder, no such entry point).
+    """
+
+    files: Mapping[str, str]  # path → git blob id
+    command: tuple[str, ...]
+    defaults: Mapping[str, str | int | float | bool]  # parameters that an MLproject file gives
+    environment: str  # digest of requirements, lock and Python; "reconciler" where none is declared
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """A revision as it was read. `whole` is false when a document in it was broken: then nothing is pruned."""
+
+    revision: str
+    dirty: bool
+    project: str
+    self_heal: bool
+    prune: bool
+    resources: Mapping[Key, Resource]
+    invalid: frozenset[Key]
+    whole: bool
+    code: Mapping[str, Code]  # by Experiment name
+    prune_refused: str | None = None  # why nothing may be pruned although Project.spec.prune is true
+    executors: frozenset[str] = field(default_factory=lambda: frozenset({"local"}))

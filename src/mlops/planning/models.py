@@ -1,0 +1,244 @@
+"""Models and their versions: registered once, bound once, and kept as they were bound."""
+
+from __future__ import annotations
+
+from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.planning.conditions import Assessment, Condition, assess
+from mlops.planning.context import (
+    DIGEST_TAG,
+    POLICY_TAG,
+    PROJECT_TAG,
+    RESOURCE_TAG,
+    SOURCE_TAG,
+    VERSION_TAG,
+    Context,
+)
+from mlops.planning.experiments import best_run, declared_tags, mend
+from mlops.planning.plan import UNKNOWN, Block, Change, Step
+from mlops.planning.runs import FINGERPRINT
+from mlops.planning.work import BindVersion, RegisterModel, UpdateModel, UpdateVersion
+from mlops.resources import Experiment, Key, Model, ModelVersion
+
+
+def model(context: Context, resource: Model) -> Assessment:
+    """A registered model with the description and tags that git declares."""
+    key, name = resource.key, context.registered_name(resource.metadata.name)
+    live = context.ledger.models.get(name)
+    want = model_tags(context.desired.project, resource)
+    status = {"registeredName": name, "versions": len(context.versions_by_model.get(name, ()))}
+    if resource.spec.suspend:
+        return assess(key, suspended=True, exists=live is not None, status=status)
+    if live is None:
+        step = Step(
+            id=f"register:{key}",
+            resource=str(key),
+            action="register",
+            reason="no registered model has this name",
+            work=RegisterModel(name, resource.spec.description or "", want),
+            changes=(Change("registeredName", None, name),),
+        )
+        return assess(key, steps=(step,), exists=False, status=status)
+    owner = live.tags.get(PROJECT_TAG)
+    if owner is not None and owner != context.desired.project:
+        block = Block(
+            str(key),
+            "Ready",
+            "OwnedByAnotherProject",
+            f"registered model {name} belongs to project {owner}; choose another spec.registeredName",
+        )
+        return assess(key, blocks=(block,), status=status)
+    return assess(key, steps=tuple(_mend_model(resource, live, want)), status=status, message=name)
+
+
+def model_tags(project: str, resource: Model) -> dict[str, str]:
+    """The tags of a Model's registered model."""
+    more = {str(name): str(value) for name, value in resource.spec.tags.items()}
+    if resource.spec.owners:
+        more["mlops.owners"] = ",".join(resource.spec.owners)
+    return declared_tags(project, resource, more, described=resource.spec.description or "")
+
+
+def _mend_model(resource: Model, live: ObservedModel, want: dict[str, str]) -> list[Step]:
+    described = resource.spec.description or ""
+    changes = () if live.description == described else (Change("description", live.description, described),)
+    return mend(
+        resource,
+        live.tags,
+        want,
+        lambda tags: UpdateModel(live.name, described if changes else None, tags),
+        changes,
+    )
+
+
+def model_version(context: Context, resource: ModelVersion) -> Assessment:
+    """Bound once, when its source run has finished; from then on only its tags are kept right."""
+    key, spec = resource.key, resource.spec
+    registered = context.registered_name(spec.model)
+    bound = bound_version(context, resource)
+    if bound is not None:
+        context.numbers[resource.metadata.name] = bound
+        return _bound(context, resource, bound)
+    if spec.suspend:
+        return assess(key, suspended=True, exists=False, conditions=(_unbound("Suspended", "not bound yet"),))
+    sources = [Key("Model", spec.model)]
+    if spec.source.experiment is not None:
+        sources.append(Key("Experiment", spec.source.experiment))
+    obstacle = context.obstacle(key, *sources) or _source_problem(context, resource)
+    if obstacle is not None:
+        return assess(
+            key,
+            blocks=(obstacle,),
+            exists=False,
+            conditions=(_unbound(obstacle.reason, obstacle.message),),
+            status={"runId": None, "digest": None, "mlflowVersion": None},
+        )
+    needs = [step.id for source in sources for step in context.made[source].steps if step.action != "update"]
+    run_id: str | None = spec.source.run_id
+    if spec.source.experiment is not None and not any(step.startswith("train:") for step in needs):
+        states = context.trials[spec.source.experiment]
+        winner = best_run(_experiment(context, spec.source.experiment), states)
+        run_id = winner.run_id if winner else None
+    source = f"Experiment/{spec.source.experiment}" if spec.source.experiment else f"run {spec.source.run_id}"
+    step = Step(
+        id=f"bind:{key}",
+        resource=str(key),
+        action="bind",
+        reason=f"not bound yet; {source} gives its run",
+        work=BindVersion(resource.metadata.name, registered, spec.source.experiment, spec.source.run_id),
+        changes=(
+            Change("version", None, spec.version),
+            Change("runId", None, run_id or UNKNOWN),
+            Change("digest", None, spec.digest or UNKNOWN),
+        ),
+        needs=tuple(needs),
+    )
+    return assess(
+        key,
+        steps=(step,),
+        exists=False,
+        conditions=(_unbound("SourcePending", step.reason),),
+        status={"runId": None, "digest": None, "mlflowVersion": None},
+    )
+
+
+def bound_version(context: Context, resource: ModelVersion) -> ObservedVersion | None:
+    """The registered version that carries this resource's number, if it was bound before."""
+    registered = context.registered_name(resource.spec.model)
+    for version in context.versions_by_model.get(registered, ()):
+        if version.tags.get(VERSION_TAG) == resource.spec.version and version.tags.get(PROJECT_TAG) in (
+            None,
+            context.desired.project,
+        ):
+            return version
+    for version in context.versions_by_model.get(registered, ()):  # its version tag was taken away by hand
+        if version.tags.get(RESOURCE_TAG) == str(resource.key) and VERSION_TAG not in version.tags:
+            return version
+    return None
+
+
+def version_tags(project: str, resource: ModelVersion, fingerprint: str | None) -> dict[str, str]:
+    """The tags of a registered version that follow from git and from its run."""
+    more = {VERSION_TAG: resource.spec.version, POLICY_TAG: resource.spec.deletion_policy}
+    more[SOURCE_TAG] = source_of(resource)
+    if fingerprint:
+        more[FINGERPRINT] = fingerprint
+    return declared_tags(
+        project, resource, more, described=resource.metadata.annotations.get("description", "")
+    )
+
+
+def source_of(resource: ModelVersion) -> str:
+    """Where a version was declared to come from, as one string that can be compared."""
+    source = resource.spec.source
+    origin = f"Experiment/{source.experiment}" if source.experiment else f"run/{source.run_id}"
+    return f"{origin}#{source.artifact}"
+
+
+def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> Assessment:
+    key, spec = resource.key, resource.spec
+    digest = bound.tags.get(DIGEST_TAG)
+    status = {"runId": bound.run_id, "digest": digest, "mlflowVersion": bound.number}
+    edited = bound.tags.get(SOURCE_TAG, source_of(resource)) != source_of(resource)
+    if edited or (spec.digest is not None and digest is not None and spec.digest != digest):
+        what = (
+            f"it was bound from {bound.tags.get(SOURCE_TAG)}"
+            if edited
+            else f"it was bound with digest {digest}, not {spec.digest}"
+        )
+        block = Block(
+            str(key),
+            "Bound",
+            "Immutable",
+            f"version {spec.version} of {spec.model} is bound for ever: {what}. "
+            "Restore its source, or declare a new ModelVersion",
+        )
+        return assess(key, blocks=(block,), status=status, stalled=True, suspended=spec.suspend)
+    run = context.run(bound.run_id)
+    fingerprint = run.tags.get(FINGERPRINT) if run else bound.tags.get(FINGERPRINT)
+    want = version_tags(context.desired.project, resource, fingerprint)
+    described = resource.metadata.annotations.get("description", "")
+    changes = () if bound.description == described else (Change("description", bound.description, described),)
+    if digest is None:
+        changes = (*changes, Change(f"tags.{DIGEST_TAG}", None, UNKNOWN))
+    steps = [] if spec.suspend else mend(
+        resource,
+        bound.tags,
+        want,
+        lambda tags: UpdateVersion(
+            bound.model,
+            bound.number,
+            tags,
+            described if bound.description != described else None,
+            recompute_digest=digest is None,
+        ),
+        changes,
+    )
+    return assess(
+        key,
+        steps=tuple(steps),
+        conditions=(Condition("Bound", "True", "Bound", f"version {bound.number} of {bound.model}"),),
+        status=status,
+        message=f"{bound.model} v{bound.number}, run {(bound.run_id or '')[:8]}",
+        suspended=spec.suspend,
+    )
+
+
+def _source_problem(context: Context, resource: ModelVersion) -> Block | None:
+    """Why the source can give no run: training stalled, no objective logged, no such run."""
+    key, spec = resource.key, resource.spec
+    if spec.source.run_id is not None:
+        run = context.run(spec.source.run_id)
+        if run is None:
+            what = f"MLflow has no run {spec.source.run_id}. Check spec.source.runId and the tracking URI"
+            return Block(str(key), "Bound", "RunMissing", what)
+        if run.status != "FINISHED":
+            what = f"run {run.run_id} is {run.status}; a version is bound when its run has finished"
+            return Block(str(key), "Bound", "RunNotFinished", what)
+        return None
+    name = str(spec.source.experiment)
+    states = context.trials.get(name, ())
+    if any(state.state != "finished" for state in states):
+        return None
+    source = _experiment(context, name)
+    if best_run(source, states) is not None:
+        return None
+    if source.spec.objective is None:
+        what = f"Experiment/{name} has {len(states)} trials and no spec.objective to choose by. Add one"
+        return Block(str(key), "Bound", "ObjectiveMissing", what)
+    metric = source.spec.objective.metric
+    logged = sorted({m for state in states if state.run for m in state.run.metrics})
+    what = (
+        f"no run of Experiment/{name} logged a finite {metric} (logged: {', '.join(logged[:8]) or 'nothing'}). "
+        f"Log it with mlflow.log_metric({metric!r}, …), or write it to $MLOPS_OUTPUT/metrics.json"
+    )
+    return Block(str(key), "Bound", "ObjectiveMissing", what)
+
+
+def _experiment(context: Context, name: str) -> Experiment:
+    resource = context.desired.resources[Key("Experiment", name)]
+    assert isinstance(resource, Experiment)
+    return resource
+
+
+def _unbound(reason: str, message: str) -> Condition:
+    return Condition("Bound", "False", reason, message)

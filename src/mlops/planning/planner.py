@@ -1,0 +1,154 @@
+"""Planning: a revision and a picture of what is go in, a frozen plan comes out. Nothing is written or run.
+
+Resources are taken in the order of the graph (datasets, experiments, models, versions, promotions by the
+depth of their stage), then what git no longer declares. One comparator orders everything, so the same
+inputs give byte-equal plans whatever the order of files, keys or workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
+
+from mlops.observation.observed import Observed, ObservedVersion
+from mlops.planning import experiments, models, promotions
+from mlops.planning.conditions import Assessment, Condition, assess
+from mlops.planning.context import Context, Options
+from mlops.planning.desired import Desired
+from mlops.planning.plan import Block, Plan, Step
+from mlops.planning.prune import prune
+from mlops.planning.runs import TrialState
+from mlops.planning.sightings import sightings
+from mlops.resources import (
+    Dataset,
+    Experiment,
+    Key,
+    Model,
+    ModelVersion,
+    Project,
+    Promotion,
+    Resource,
+    Stage,
+    references,
+)
+
+KIND_ORDER: Final = ("Project", "Dataset", "Experiment", "Model", "Stage", "ModelVersion", "Promotion")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and how each resource stands by it (those that left git are told by their steps)."""
+
+    plan: Plan
+    assessments: Mapping[Key, Assessment] = field(default_factory=dict)
+    trials: Mapping[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
+    bound: Mapping[str, ObservedVersion] = field(default_factory=dict)  # by ModelVersion name
+    by_model: Mapping[str, tuple[ObservedVersion, ...]] = field(default_factory=dict)  # by registered name
+
+    def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
+        """The versions of a registered model that were observed, oldest first."""
+        return self.by_model.get(model, ())
+
+
+def make_plan(desired: Desired, observed: Observed, options: Options | None = None) -> Planned:
+    """Compare what git declares with what is; the one function behind plan, apply, daemon and action."""
+    context = Context.of(desired, observed, options or Options())
+    depth = _stage_depths(desired)
+    for resource in sorted(desired.resources.values(), key=lambda r: _order(r, depth)):
+        context.made[resource.key] = _assess(context, resource)
+    pruned = prune(context)
+    steps: list[Step] = []
+    blocked: list[Block] = []
+    for made in (*context.made.values(), pruned):
+        steps += made.steps
+        blocked += made.blocks
+    for key in sorted(desired.invalid - set(context.made)):
+        what = "its document is broken; mend the errors that `mlops validate` names"
+        block = Block(str(key), "Ready", "Invalid", what)
+        blocked.append(block)
+        context.made[key] = assess(key, blocks=(block,), unknown=True)
+    plan = Plan(desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked))
+    return Planned(plan, context.made, context.trials, context.numbers, context.versions_by_model)
+
+
+def only(planned: Planned, desired: Desired, targets: Collection[Key]) -> Planned:
+    """The part of a plan that `targets` need: their own steps and those of all they depend on."""
+    wanted = {str(key) for key in closure(desired, targets)}
+    plan = planned.plan
+    steps = tuple(step for step in plan.steps if step.resource in wanted)
+    blocked = tuple(block for block in plan.blocked if block.resource in wanted)
+    seen = {name: value for name, value in plan.observed.items() if name in wanted}
+    return replace(planned, plan=Plan(plan.revision, plan.base, steps, blocked, seen))
+
+
+def only_training(planned: Planned, names: Collection[str]) -> Planned:
+    """The training that a plan holds, of the experiments named (all, if none is)."""
+    plan = planned.plan
+    wanted = {f"Experiment/{name}" for name in names}
+    steps = tuple(s for s in plan.steps if s.action == "train" and (not wanted or s.resource in wanted))
+    blocked = tuple(
+        b
+        for b in plan.blocked
+        if b.resource.startswith(("Experiment/", "Dataset/")) and (not wanted or b.resource in wanted)
+    )
+    return replace(planned, plan=Plan(plan.revision, plan.base, steps, blocked, plan.observed))
+
+
+def closure(desired: Desired, keys: Collection[Key]) -> set[Key]:
+    """`keys` and everything they refer to, directly or not."""
+    found: set[Key] = set()
+    todo = list(keys)
+    while todo:
+        key = todo.pop()
+        if key in found:
+            continue
+        found.add(key)
+        if (resource := desired.resources.get(key)) is not None:
+            todo += [target for _, target in references(resource)]
+    return found
+
+
+def _assess(context: Context, resource: Resource) -> Assessment:
+    match resource:
+        case Dataset():
+            return experiments.dataset(context, resource)
+        case Experiment():
+            return experiments.experiment(context, resource)
+        case Model():
+            return models.model(context, resource)
+        case ModelVersion():
+            return models.model_version(context, resource)
+        case Promotion():
+            return promotions.promotion(context, resource)
+        case Stage():
+            return assess(resource.key, suspended=resource.spec.suspend, message=_stage_summary(resource))
+        case Project():
+            held = context.base == context.desired.revision
+            message = f"revision {context.base[:12]} is in force" if context.base else "never applied"
+            force = Condition("InForce", "True" if held else "False", "Revision", message)
+            return assess(resource.key, conditions=(force,), message=message, exists=context.base is not None)
+        case _:
+            assert_never(resource)
+
+
+def _order(resource: Resource, depth: Mapping[str, int]) -> tuple[int, int, str]:
+    stage = depth.get(resource.spec.stage, 0) if isinstance(resource, Promotion) else 0
+    return KIND_ORDER.index(resource.kind), stage, resource.metadata.name
+
+
+def _stage_depths(desired: Desired) -> dict[str, int]:
+    """How many stages come before each; loading has refused cycles, a broken `after` counts as none."""
+    after = {r.metadata.name: r.spec.after for r in desired.resources.values() if isinstance(r, Stage)}
+    depths: dict[str, int] = {}
+    for name in after:
+        depth, at = 0, after[name]
+        while at is not None and depth <= len(after):
+            depth, at = depth + 1, after.get(at)
+        depths[name] = depth
+    return depths
+
+
+def _stage_summary(stage: Stage) -> str:
+    gates = len(stage.spec.gates)
+    return f"alias {stage.spec.alias or stage.metadata.name}, {gates} gate{'s' if gates != 1 else ''}"

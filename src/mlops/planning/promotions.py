@@ -1,0 +1,265 @@
+"""Promotions: a stage's alias names the version that git asks for, or something is said to stand in the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.planning.conditions import Assessment, Condition, assess
+from mlops.planning.context import DIGEST_TAG, Context
+from mlops.planning.gates import GateResult, evaluate
+from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
+from mlops.planning.stays import History, history
+from mlops.planning.work import MoveAlias, RememberBase
+from mlops.resources import Key, ModelVersion, Promotion, Stage, semver_key
+
+
+def promotion(context: Context, resource: Promotion) -> Assessment:
+    """Compare the alias and its record with what git asks for; gates and approvals decide a move."""
+    key, spec = resource.key, resource.spec
+    stage = context.desired.resources.get(Key("Stage", spec.stage))
+    target = _target(context, resource)
+    obstacle = context.obstacle(key, Key("Stage", spec.stage), Key("Model", spec.model))
+    if obstacle is None and target is None:
+        what = f"no ModelVersion {spec.version} of {spec.model} is declared"
+        obstacle = Block(str(key), "Ready", "DependencyFailed", what)
+    if obstacle is not None or not isinstance(stage, Stage) or target is None:
+        blocks = (obstacle,) if obstacle else ()
+        return assess(key, blocks=blocks, status={"version": spec.version}, exists=False)
+    registered = context.registered_name(spec.model)
+    live = context.ledger.models.get(registered)
+    alias = stage.spec.alias or stage.metadata.name
+    current = live.aliases.get(alias) if live else None
+    bound = context.numbers.get(target.metadata.name)
+    status: dict[str, Any] = {
+        "version": target.spec.version,
+        "mlflowVersion": bound.number if bound else None,
+        "previous": _previous(context, registered, current, bound),
+        "gates": [],
+        "approvals": [],
+    }
+    if bound is not None and live is not None:
+        past = history(bound.tags, stage.metadata.name)
+        if past.open is not None:
+            return _standing(context, resource, stage, target, bound, past, live, status)
+    return _move(context, resource, stage, target, bound, current, status)
+
+
+def _target(context: Context, resource: Promotion) -> ModelVersion | None:
+    spec = resource.spec
+    declared = context.declared_versions.get(spec.model, {})
+    if spec.version != "latest":
+        return declared.get(spec.version)
+    return declared[max(declared, key=semver_key)] if declared else None
+
+
+def _previous(
+    context: Context, registered: str, current: int | None, bound: ObservedVersion | None
+) -> int | None:
+    return current if current is not None and (bound is None or current != bound.number) else None
+
+
+def _standing(
+    context: Context,
+    resource: Promotion,
+    stage: Stage,
+    target: ModelVersion,
+    bound: ObservedVersion,
+    past: History,
+    live: ObservedModel,
+    status: dict[str, Any],
+) -> Assessment:
+    """The version was promoted here before and its stay lasts: the alias and the record are kept right."""
+    key, name = resource.key, stage.metadata.name
+    alias = stage.spec.alias or name
+    stay = past.open
+    changes = []
+    if live.aliases.get(alias) != bound.number:
+        changes.append(Change(f"alias.{alias}", live.aliases.get(alias), bound.number))
+    renamed = stay is not None and stay.alias not in ("", alias)
+    if renamed and stay is not None:
+        changes.append(Change("alias", stay.alias, alias))
+    for tag, value in sorted(past.tags(name).items()):
+        if bound.tags.get(tag) != value:
+            changes.append(Change(f"tags.{tag}", bound.tags.get(tag), value))
+    for other in others_open(context, bound, name):
+        changes.append(Change(f"stay.{other.number}", "lasting", "ended"))
+    gates = evaluate(stage, context.run(bound.run_id))
+    status["gates"] = [gate.to_json() for gate in gates]
+    in_sync = Condition("InSync", "False" if changes else "True", "AliasMoved" if changes else "InSync")
+    conditions = (in_sync, *(_standing_conditions(gates)))
+    message = f"{alias} → v{bound.number} ({target.spec.version})"
+    if resource.spec.suspend or stage.spec.suspend:
+        return assess(key, conditions=conditions, status=status, suspended=True)
+    if not changes:
+        return assess(key, conditions=conditions, status=status, message=message)
+    action: Action = "update" if renamed else "heal"
+    if action == "heal" and not context.desired.self_heal:
+        what = f"{changes[0].field} is {changes[0].before}, not {changes[0].after}; Project.spec.selfHeal is false"
+        block = Block(str(key), "InSync", "SelfHealOff", what)
+        return assess(key, blocks=(block,), conditions=conditions, status=status)
+    work = MoveAlias(
+        resource.metadata.name,
+        target.metadata.name,
+        bound.model,
+        name,
+        alias,
+        (stay.alias,) if renamed and stay is not None else (),
+        stay.base if stay else None,
+    )
+    reason = "the stage's alias has a new name" if renamed else "changed outside git"
+    step = Step(f"{action}:{key}", str(key), action, reason, work, tuple(changes))
+    return assess(key, steps=(step,), conditions=conditions, status=status)
+
+
+def others_open(context: Context, bound: ObservedVersion, stage: str) -> list[ObservedVersion]:
+    """Other versions of the same model whose stay in `stage` was never ended."""
+    return [
+        version
+        for version in context.versions_by_model.get(bound.model, ())
+        if version.number != bound.number and history(version.tags, stage).open is not None
+    ]
+
+
+def _standing_conditions(gates: tuple[GateResult, ...]) -> tuple[Condition, Condition]:
+    return (
+        Condition("GatesPassed", "True", "PassedWhenPromoted", f"{len(gates)} gates"),
+        Condition("Approved", "True", "ApprovedWhenPromoted"),
+    )
+
+
+def _move(
+    context: Context,
+    resource: Promotion,
+    stage: Stage,
+    target: ModelVersion,
+    bound: ObservedVersion | None,
+    current: int | None,
+    status: dict[str, Any],
+) -> Assessment:
+    """The version is not in the stage: it goes there when it is bound and nothing stands in the way."""
+    key, name = resource.key, stage.metadata.name
+    gates = evaluate(stage, context.run(bound.run_id) if bound else None)
+    status["gates"] = [gate.to_json() for gate in gates]
+    after = _after(context, resource, stage, target, bound)
+    blocks = [
+        block
+        for block in (
+            context.obstacle(key, target.key),
+            after if isinstance(after, Block) else None,
+            gate_block(key, gates),
+            approval_block(key, stage),
+        )
+        if block is not None
+    ]
+    gates_passed = "False" if any(g.status in ("failed", "error") for g in gates) else "True"
+    if any(gate.status == "pending" for gate in gates) and gates_passed == "True":
+        gates_passed = "Unknown"
+    approval = approval_block(key, stage)
+    conditions = (
+        Condition("InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"),
+        Condition("GatesPassed", gates_passed, "Evaluated", "; ".join(gate.message for gate in gates)),  # type: ignore[arg-type]
+        Condition("Approved", "False", approval.reason, approval.message)
+        if approval
+        else Condition("Approved", "True", "NoneRequired"),
+    )
+    exists = current is not None
+    if resource.spec.suspend or stage.spec.suspend:
+        who = str(key) if resource.spec.suspend else str(stage.key)
+        block = Block(str(key), "Ready", "Suspended", f"{who} is suspended; `mlops resume {who}` lets it go on")
+        return assess(
+            key, blocks=(block,), conditions=conditions, status=status, suspended=True, exists=exists
+        )
+    base_tag = f"mlops.stage.{name}.base"
+    if blocks:
+        steps = []
+        if bound is not None and base_tag not in bound.tags:
+            work = RememberBase(bound.model, bound.number, name, context.authority)
+            changes = (Change(f"tags.{base_tag}", None, context.authority),)
+            reason = "first asked for: the rules of this base decide about it"
+            steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes))
+        return assess(
+            key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
+        )
+    alias = stage.spec.alias or name
+    remembered = bound.tags.get(base_tag) if bound and not history(bound.tags, name).was_here else None
+    registered = context.registered_name(resource.spec.model)
+    needs = [step.id for step in context.made[target.key].steps if step.action == "bind"]
+    needs += [after] if isinstance(after, str) else []
+    returns = bound is not None and history(bound.tags, name).was_here
+    step = Step(
+        id=f"promote:{key}",
+        resource=str(key),
+        action="promote",
+        reason=f"{target.spec.version} {'returns to' if returns else 'is asked for in'} {name}",
+        work=MoveAlias(
+            resource.metadata.name,
+            target.metadata.name,
+            registered,
+            name,
+            alias,
+            (),
+            remembered or context.authority,
+        ),
+        changes=(
+            Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
+            Change("version", version_of(context, registered, current), target.spec.version),
+            *(Change(f"gates.{gate.name}", None, gate.status) for gate in gates),
+        ),
+        needs=tuple(needs),
+    )
+    return assess(key, steps=(step,), conditions=conditions, status=status, exists=exists)
+
+
+def version_of(context: Context, registered: str, number: int | None) -> str | None:
+    """The declared version behind an MLflow version number, as far as its tags know."""
+    version = context.ledger.versions.get((registered, number)) if number is not None else None
+    return version.tags.get("mlops.version", f"MLflow version {number}") if version else None
+
+
+def _after(
+    context: Context, resource: Promotion, stage: Stage, target: ModelVersion, bound: ObservedVersion | None
+) -> Block | str | None:
+    """The step that promotes to the stage before this one, a block when nothing will, None when it was there."""
+    before = stage.spec.after
+    if before is None or (bound is not None and history(bound.tags, before).was_here):
+        return None
+    earlier = context.promotions.get((resource.spec.model, before))
+    if earlier is not None and earlier.key in context.made:
+        for step in context.made[earlier.key].steps:
+            match step.work:
+                case MoveAlias(model_version=name) if step.action == "promote" and name == target.metadata.name:
+                    return step.id
+    what = (
+        f"{target.spec.version} has not been in stage {before}, which comes before {stage.metadata.name}. "
+        f"Promote it there first"
+    )
+    return Block(str(resource.key), "Ready", "StageOrder", what)
+
+
+def gate_block(key: Key, gates: tuple[GateResult, ...]) -> Block | None:
+    """The block for gates that failed or cannot be evaluated; None when none did."""
+    bad = [gate for gate in gates if gate.status in ("failed", "error")]
+    if not bad:
+        return None
+    reason = "GateFailed" if any(gate.status == "failed" for gate in bad) else "GateNotAvailable"
+    return Block(str(key), "GatesPassed", reason, "; ".join(f"{gate.name}: {gate.message}" for gate in bad))
+
+
+def approval_block(key: Key, stage: Stage) -> Block | None:
+    """A stage that asks for approvals blocks: this release cannot check a proof of approval."""
+    rule = stage.spec.approvals
+    if rule is None or rule.required < 1:
+        return None
+    groups = ", ".join(rule.from_) or "nobody"
+    what = (
+        f"{rule.required} approval{'s' if rule.required > 1 else ''} of {groups} missing; this release cannot "
+        f"check approvals, so stage {stage.metadata.name} stays closed. A stage without spec.approvals "
+        "promotes when its gates pass"
+    )
+    return Block(str(key), "Approved", "ApprovalPending", what)
+
+
+def digest_of(version: ObservedVersion) -> str | None:
+    """The digest that a version was bound with."""
+    return version.tags.get(DIGEST_TAG)

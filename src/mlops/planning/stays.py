@@ -1,0 +1,136 @@
+"""The record of a version's stays in a stage, kept as tags of the version itself.
+
+`mlops.stage.<stage>.{base,since,until,revision,approvedBy,evidence}` describe the latest stay;
+`mlops.stage.<stage>.history` is a JSON list of all of them, oldest first, so that no return overwrites
+history. Beyond `HISTORY_LIMIT` characters the oldest move into an artifact that the first entry names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from mlops.planning.plan import canonical
+
+HISTORY_LIMIT: Final = 4500  # characters; registries allow 5,000 in a tag
+_PREFIX: Final = "mlops.stage."
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One time that a version was in a stage; times are ISO 8601 in UTC, `until` None while it lasts."""
+
+    promotion: str
+    alias: str
+    since: str
+    revision: str
+    until: str | None = None
+    base: str | None = None
+    evidence: str | None = None
+    digest: str | None = None
+    approved_by: tuple[Mapping[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "promotion": self.promotion,
+            "alias": self.alias,
+            "since": self.since,
+            "until": self.until,
+            "revision": self.revision,
+            "base": self.base,
+            "evidence": self.evidence,
+            "digest": self.digest,
+            "approvedBy": [dict(approval) for approval in self.approved_by],
+        }
+        return {name: value for name, value in row.items() if value not in (None, [])}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Stay:
+        return cls(
+            promotion=str(row.get("promotion", "")),
+            alias=str(row.get("alias", "")),
+            since=str(row.get("since", "")),
+            revision=str(row.get("revision", "")),
+            until=row.get("until"),
+            base=row.get("base"),
+            evidence=row.get("evidence"),
+            digest=row.get("digest"),
+            approved_by=tuple(row.get("approvedBy", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All stays of one version in one stage. `older` names the artifact that holds those moved out."""
+
+    stays: tuple[Stay, ...] = ()
+    older: str | None = None
+    legible: bool = True  # false when somebody wrote something else into the tag
+
+    @property
+    def open(self) -> Stay | None:
+        """The stay that lasts, if there is one."""
+        return self.stays[-1] if self.stays and self.stays[-1].until is None else None
+
+    @property
+    def was_here(self) -> bool:
+        return bool(self.stays or self.older)
+
+    def opened(self, stay: Stay) -> History:
+        """With a new stay begun; the one that lasted is closed at its start."""
+        closed = self.closed(stay.since)
+        return replace(closed, stays=(*closed.stays, stay))
+
+    def closed(self, until: str) -> History:
+        """With the lasting stay ended, if there is one."""
+        if self.open is None:
+            return self
+        return replace(self, stays=(*self.stays[:-1], replace(self.stays[-1], until=until)))
+
+    def reopened(self) -> History:
+        """With the last stay lasting again: it was closed for a move that never happened."""
+        return replace(self, stays=(*self.stays[:-1], replace(self.stays[-1], until=None)))
+
+    def text(self) -> str:
+        rows: list[dict[str, Any]] = [stay.to_json() for stay in self.stays]
+        if self.older:
+            rows.insert(0, {"older": self.older})
+        return canonical(rows)
+
+    def tags(self, stage: str) -> dict[str, str | None]:
+        """The version tags that say this; None where a tag is to be absent."""
+        prefix = f"{_PREFIX}{stage}."
+        last = self.stays[-1] if self.stays else None
+        approved = canonical([dict(a) for a in last.approved_by]) if last and last.approved_by else None
+        return {
+            prefix + "base": last.base if last else None,
+            prefix + "since": last.since if last else None,
+            prefix + "until": last.until if last else None,
+            prefix + "revision": last.revision if last else None,
+            prefix + "approvedBy": approved,
+            prefix + "evidence": last.evidence if last else None,
+            prefix + "history": self.text() if self.was_here else None,
+        }
+
+
+def history(tags: Mapping[str, str], stage: str) -> History:
+    """Read a version's stays in `stage` from its tags."""
+    text = tags.get(f"{_PREFIX}{stage}.history")
+    if text is None:
+        return History()
+    try:
+        rows = json.loads(text)
+        older = rows[0]["older"] if rows and "older" in rows[0] else None
+        stays = tuple(Stay.from_json(row) for row in rows if "older" not in row)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return History(legible=False)
+    return History(stays, older)
+
+
+def stages(tags: Mapping[str, str]) -> Iterator[str]:
+    """The stages that a version's tags tell a history of."""
+    for tag in sorted(tags):
+        if tag.startswith(_PREFIX) and tag.endswith(".history"):
+            yield tag[len(_PREFIX) : -len(".history")]
