@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mlops.data.local import Signature, not_found, reading
-from mlops.data.members import Blob, canonical, decode, encode, read_blobs
+from mlops.data.members import Blob, canonical, decode, encode, write_blobs
 from mlops.data.remote import missing_extra
 from mlops.data.request import Clock, Problem
 
@@ -122,10 +122,7 @@ def opened(table: DeltaTableAt, *, data: bool = True) -> Iterator[Any]:
         return
     with tempfile.TemporaryDirectory(prefix="mlops-delta-") as scratch:
         wanted = {i: b for i, b in enumerate(table.blobs) if data or b.relative.startswith(f"{LOG}/")}
-        for index, content in read_blobs(wanted):
-            target = Path(scratch, wanted[index].relative)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        write_blobs(wanted, Path(scratch))
         with _opening(table):
             opening = _open(table, scratch)
         yield opening

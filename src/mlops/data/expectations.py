@@ -9,6 +9,16 @@ from mlops.data.profiles import Profile
 from mlops.data.request import Bound, ColumnExpectation, Expectation, printable
 from mlops.data.tallies import TEMPORAL, ColumnProfile
 
+# What people call the types that a profile tells; every width of a kind is one type.
+_CALLED = {
+    "integer": ("integer", "int", "int8", "int16", "int32", "int64", "long", "bigint", "short"),
+    "double": ("double", "float", "float32", "float64", "number", "decimal"),
+    "boolean": ("boolean", "bool"),
+    "string": ("string", "str", "text", "utf8", "object", "category"),
+    "timestamp": ("timestamp", "datetime", "datetime64"),
+    "date": ("date", "date32"),
+}
+_TYPES = {called: name for name, names in _CALLED.items() for called in names}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -47,11 +57,16 @@ def _column_violations(
     if wanted.max_null is not None and share > wanted.max_null:
         yield f"{share:.4g} of its values are missing, more than maxNull {wanted.max_null:g}"
     checked = any(one is not None for one in (wanted.type, wanted.min, wanted.max))
-    if column.missing >= rows and checked:
+    if not checked:
+        return
+    if column.missing >= rows:
         if not empty_is_fine:
             yield "it has no values to check"
         return
-    kind = column.type if wanted.type is None else wanted.type
+    kind = column.type if wanted.type is None else _TYPES.get(wanted.type.lower())
+    if kind is None:
+        yield f"type {printable(wanted.type or '')} is none of {', '.join(_CALLED)}"
+        return
     if kind not in column.accepts:
         yield f"its type is {column.type}, not {kind}"
         return

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mlops.data.delta import DeltaTableAt, version_in
 from mlops.data.local import local_file
-from mlops.data.members import Blob, FileSet, digest_files, read_blobs
+from mlops.data.members import Blob, FileSet, digest_files, write_blobs
 from mlops.data.observing import Found, find
 from mlops.data.places import InProject, InStore, OnDisk, parse_place
-from mlops.data.request import Clock, DatasetRequest, DigestCache, Inside, Problem, printable
+from mlops.data.request import Clock, DatasetRequest, DigestCache, Inside, Problem
 from mlops.errors import Transient
 
 _INCOMING = ".incoming-"
@@ -107,7 +107,8 @@ def _copy(found: Found, cache_dir: Path, cache: DigestCache, now: Clock) -> Path
     scratch = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=cache_dir))
     try:
         payload = scratch / files.name
-        _write(files, payload)
+        blobs = {index: member for index, member in enumerate(files.members) if isinstance(member, Blob)}
+        write_blobs(blobs, scratch if files.single else payload)
         if not _is_whole(payload, files, digest, cache, now):
             raise OSError(errno.EIO, "what was written does not read back")
         try:
@@ -132,18 +133,6 @@ def _content(found: Found, cache: DigestCache, now: Clock) -> tuple[FileSet, str
     if done.entries:
         cache.put_many(done.entries)
     return files, done.digest
-
-
-def _write(files: FileSet, payload: Path) -> None:
-    blobs = {index: member for index, member in enumerate(files.members) if isinstance(member, Blob)}
-    for index, content in read_blobs(blobs):
-        relative = blobs[index].relative
-        if any(part in ("", ".", "..") for part in relative.split("/")):
-            raise Problem("Invalid", f"{printable(relative)} is not a path that can be written")
-        target = payload if files.single else payload / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(0o444)
 
 
 def _is_whole(copy: Path, files: FileSet, digest: str, cache: DigestCache, now: Clock) -> bool:

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from mlops.data.request import Clock, Inside, Problem
+from mlops.data.request import Clock, Inside, Problem, printable
 
 CHUNK = 1 << 20  # bytes read at a time: a file's size never shows in memory
 _LARGEST_BLOB = 1 << 30
@@ -181,6 +182,23 @@ def read_blobs(blobs: Mapping[int, Blob]) -> Iterator[tuple[int, bytes]]:
         total += blob.size
     if batch:
         yield from _read_batch(blobs, batch)
+
+
+def write_blobs(blobs: Mapping[int, Blob], folder: Path) -> None:
+    """Write each blob read-only to its relative path below `folder`.
+
+    Raises:
+        Problem: as `read_blobs`, or for a path that a hostile tree made to lead out of the folder.
+        OSError: the disk is full, or may not be written.
+    """
+    for index, content in read_blobs(blobs):
+        relative = blobs[index].relative
+        if any(part in ("", ".", "..") for part in relative.split("/")):
+            raise Problem("Invalid", f"{printable(relative)} is not a path that can be written")
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(0o444)
 
 
 def _read_batch(blobs: Mapping[int, Blob], batch: Sequence[int]) -> Iterator[tuple[int, bytes]]:

@@ -92,11 +92,8 @@ def remote_files(place: InStore, shown: str) -> FileSet:
         Problem: `MissingExtra` without the store's library, `NotFound`, or `Unreachable`.
     """
     with answering(place.scheme, shown):
-        import fsspec
-
-        files = fsspec.filesystem(place.scheme, use_listings_cache=False)
+        files, path = _opened(place, shown)
         files.invalidate_cache()
-        path = str(files._strip_protocol(place.uri)).rstrip("/")
         if is_pattern(path):
             pattern = parse_pattern(path, shown)
             return _folder(files, place.scheme, pattern, shown, "/".join(pattern.parts))
@@ -118,7 +115,7 @@ def answering(scheme: str, shown: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise not_found(shown) from error
     except ImportError as error:
-        raise missing_extra(EXTRAS.get(scheme, "all"), f"{shown} needs a library for {scheme}://") from error
+        raise missing_extra(EXTRAS.get(scheme, "all"), f"{shown} needs a library") from error
     except PermissionError as error:
         raise Problem(
             "Unreachable",
@@ -137,6 +134,18 @@ def missing_extra(extra: str, what: str) -> Problem:
     """The Problem of a library that is not installed."""
     fix = f'Install it where the reconciler runs: pip install "mlops-controller[{extra}]".'
     return Problem("MissingExtra", f"{what} that is not installed", fix=fix)
+
+
+def _opened(place: InStore, shown: str) -> tuple[Any, str]:
+    """The file system of a URI, with the account that the URI names, and the path in it."""
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(place.scheme)
+    except (ImportError, ValueError) as error:  # ValueError: a scheme that only the missing library knows
+        raise missing_extra(EXTRAS.get(place.scheme, "all"), f"{shown} needs a library") from error
+    files, path = fsspec.core.url_to_fs(place.uri, use_listings_cache=False)
+    return files, str(path).rstrip("/")
 
 
 def _folder(files: Any, scheme: str, pattern: Pattern, shown: str, glob: str | None) -> FileSet:
