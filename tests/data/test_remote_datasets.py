@@ -46,6 +46,9 @@ class EtagStore(MemoryFileSystem):
             info["ETag"] = self.tags.get(info["name"], "one")
         return info
 
+    def find(self, path: str, *arguments: Any, **options: Any) -> Any:
+        return {name: self.info(name) for name in super().find(path, *arguments, **options)}
+
     def open(self, path: str, *arguments: Any, **options: Any) -> Any:
         type(self).opened += 1
         return super().open(path, *arguments, **options)
