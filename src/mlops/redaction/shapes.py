@@ -37,7 +37,7 @@ _SHAPES: Final = (
     _shape("://", r"://", r"""[^\s/?#"'<>`\\]*(?=@)"""),
     _shape(
         "authorization",
-        r"""authorization(\\*["'][ \t]*[:=,]|[ \t]*[:=])[ \t]*b?\\*["']?""",
+        r"""authorization(\\*["'][ \t]*[:=,]|[ \t]*[:=])[ \t]*(b?\\*["'])?""",
         r"""[^\r\n"'\\]+""",
     ),
     _shape("bearer", r"bearer[ \t]+(?=[\w.~+/=-]{16})", r"[\w.~+/=-]+"),

@@ -267,5 +267,7 @@ def _checked(uri: str) -> str:
         given = psycopg.conninfo.conninfo_to_dict(uri)
     except psycopg.ProgrammingError:
         raise malformed from None
-    host, port = given.get("host", ""), given.get("port", "")
+    host, port = given.get("host", ""), str(given.get("port", ""))
+    if not all(number.isdigit() for number in port.split(",") if number):
+        raise malformed
     return f"postgresql://{host}{f':{port}' if port else ''}/{given.get('dbname', '')}"

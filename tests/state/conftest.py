@@ -1,0 +1,179 @@
+"""Real databases: SQLite files, and a PostgreSQL cluster of the tests' own where a server is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops.state import State, open_state
+
+
+def _postgres_binaries() -> Path | None:
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    folders = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name.split(".")[0])
+    )
+    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+class Cluster:
+    """A PostgreSQL server on a loopback port, stopped and started at will."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._data = folder / "data"
+        self._log = folder / "log"
+        self._server: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        # The server refuses to run as root.
+        self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        password = folder / "password"
+        password.write_text("correct horse")
+        if self._as:
+            for path in (folder, password):
+                shutil.chown(path, "nobody", "nogroup")
+        subprocess.run(
+            [
+                *(str(binaries / "initdb"), "--no-sync", "--encoding=UTF8", "--locale=C", "--username=mlops"),
+                *("--auth=scram-sha-256", f"--pwfile={password}", "--pgdata", str(self._data)),
+            ],
+            check=True,
+            capture_output=True,
+            **self._as,
+        )
+        self.start()
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self._folder),
+            "fsync": "off",
+            "shared_buffers": "16MB",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *options],
+                stdout=log,
+                stderr=log,
+                **self._as,
+            )
+        import psycopg
+
+        for _ in range(600):
+            try:
+                psycopg.connect(self.uri()).close()
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+        raise RuntimeError(self._log.read_text())
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.send_signal(2)  # SIGINT: a fast shutdown
+            self._server.wait()
+        self._server = None
+
+    def uri(self, database: str = "postgres") -> str:
+        return f"postgresql://mlops:correct%20horse@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URI of an empty database."""
+        import psycopg
+
+        self._databases += 1
+        name = f"test{self._databases}"
+        with psycopg.connect(self.uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.uri(name)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    binaries = _postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed here")
+    pytest.importorskip("psycopg")
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # not in tmp_path, which only its owner may enter
+    try:
+        server = Cluster(binaries, folder)
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Clock:
+    """A wall clock that stands where a test puts it."""
+
+    def __init__(self) -> None:
+        self.time = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def uri(request: pytest.FixtureRequest) -> str:
+    """A database that does not exist yet, of either kind."""
+    if request.param == "sqlite":
+        return "sqlite:///.mlops/state.db"
+    return str(request.getfixturevalue("cluster").new_database())
+
+
+@pytest.fixture
+def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., State]]:
+    """Opens states in tmp_path and closes them in the end."""
+    states: list[State] = []
+
+    def open_(uri: str = "sqlite:///.mlops/state.db", **options: object) -> State:
+        states.append(open_state(uri, base=tmp_path, **{"now": clock, **options}))  # type: ignore[arg-type]
+        return states[-1]
+
+    yield open_
+    for state in states:
+        state.close()
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts Python children in tmp_path and kills what is left of them."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
