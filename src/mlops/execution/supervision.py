@@ -130,7 +130,7 @@ class Supervisor:
         _accepted(os.setpgid, self.child, self.child)  # as the child does: whoever comes first
         self.started_at = time.time()
         self._write_started()
-        os.write(self._tell, b"1")
+        _accepted(os.write, self._tell, b"1")  # whoever waited for it may be gone: the job goes on
         os.close(self._tell)
         if self._cancelled():
             self.cause = "cancelled"  # never let go: the child ends without executing anything
@@ -314,7 +314,7 @@ class Supervisor:
         self._publish(".exit", EXIT)
 
 
-def _accepted(call: Any, *args: int) -> bool:
+def _accepted(call: Any, *args: Any) -> bool:
     """Whether the system accepted a call about a process; it refuses when that has ended meanwhile."""
     try:
         call(*args)

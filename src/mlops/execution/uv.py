@@ -27,7 +27,8 @@ _DECIDED_HERE = (
 
 _NETWORK = re.compile(
     r"error sending request|dns error|connection (?:refused|reset)|timed? ?out|tls handshake"
-    r"|temporary failure|\b50[0234]\b|network (?:is )?unreachable|network connectivity is disabled",
+    r"|temporary failure|http status server error"
+    r"|network (?:is )?unreachable|network connectivity is disabled",
     re.IGNORECASE,
 )
 _FORBIDDEN = re.compile(r"\b40[13]\b|unauthorized|forbidden|authentication", re.IGNORECASE)
