@@ -12,7 +12,7 @@ import pytest
 from mlops.execution.diagnosis import diagnose, last_exception
 from mlops.execution.jobs import JobStatus
 from mlops.execution.local import LocalExecutor
-from mlops.execution.redaction import fit_to_show
+from mlops.execution.plain_text import fit_to_show
 
 Run = Callable[..., JobStatus]
 FAILED = JobStatus("exited", exit_code=1)

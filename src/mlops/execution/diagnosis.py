@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlops.execution.jobs import JobStatus
 from mlops.execution.known_failures import recognise
-from mlops.execution.redaction import fit_to_show
+from mlops.execution.plain_text import fit_to_show
 
 _SEARCHED = 64 * 1024  # characters of the log's end
 _QUOTED = 300  # characters of an exception that are quoted

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.execution.environment import job_environment
-from mlops.execution.redaction import fit_to_show
+from mlops.execution.plain_text import fit_to_show
 
 _KEPT = 200  # lines of uv's output that an error is made from
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -116,7 +116,7 @@ class Uv:
             try:
                 assert process.stderr is not None
                 for raw in process.stderr:
-                    line = fit_to_show(raw.rstrip())
+                    line = fit_to_show(raw.rstrip(), self._environ)
                     if line:
                         said.append(line)
                         self._log(line)
