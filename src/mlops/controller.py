@@ -1,8 +1,8 @@
 """The one engine: open a project, observe, plan, apply. The CLI, the daemon and the action all call this.
 
-    with Controller.find(folder) as controller:
-        view = controller.look(revision)         # revision → resources → observed → plan
-        result = controller.apply(view)          # under the lease; status is written on every way out
+with Controller.find(folder) as controller:
+    view = controller.look(revision)         # revision → resources → observed → plan
+    result = controller.apply(view)          # under the lease; status is written on every way out
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ import getpass
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlops.errors import MlopsError
-from mlops.observation.datasets import observe_datasets
+from mlops.observation.datasets import materialise_dataset, observe_datasets
 from mlops.observation.ledger import observe_ledger
 from mlops.observation.observed import Observed, ObservedDataset
 from mlops.observation.revision import read_revision
 from mlops.observation.settings import absolute_uri, substitute
-from mlops.planning.context import APPLIED_REVISION
+from mlops.planning.context import APPLIED_REVISION, Options
 from mlops.planning.desired import Desired
-from mlops.planning.planner import Options, Planned, make_plan, only, only_training
+from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
-from mlops.resources import Key, Loaded, Project, load
+from mlops.resources import Dataset, Key, Loaded, Project, load
 from mlops.resources.loading import ParseCache
 from mlops.source.repository import Repository
-from mlops.source.snapshot import GitSnapshot, Snapshot, WorkingTreeSnapshot
+from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
 from mlops.state import Holder, State, open_state
 from mlops.tracking import Tracker
 
 if TYPE_CHECKING:  # what only `apply` needs is imported there: `plan` has to be quick
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
+    from mlops.data import Materialised
 
 PROJECT_FILE: Final = "mlops.yaml"
 FOLDER: Final = ".mlops"
@@ -201,10 +202,14 @@ class Controller:
         project, loaded = self.load(snapshot)
         unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
         unknown += [
-            Key("Experiment", name) for name in training or () if Key("Experiment", name) not in loaded.resources
+            Key("Experiment", name)
+            for name in training or ()
+            if Key("Experiment", name) not in loaded.resources
         ]
         if unknown:
-            raise MlopsError(f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is")
+            raise MlopsError(
+                f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is"
+            )
         return self._view(snapshot, project, loaded, options or Options(), targets, training)
 
     def _view(
@@ -218,7 +223,9 @@ class Controller:
     ) -> View:
         from mlops.execution.registry import installed
 
-        desired = read_revision(snapshot, loaded, project, executors=installed(), prune_refused=None)
+        desired = read_revision(
+            snapshot, loaded, project, executors=frozenset(installed()), prune_refused=None
+        )
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
         base = before.tags.get(APPLIED_REVISION) if before is not None else None
@@ -305,6 +312,7 @@ class Controller:
             progress=progress,
             environ=self.environ,
             look=lambda names: self._datasets(view.project, view.desired, view.snapshot, names),
+            data=lambda name, digest: self._materialise(view, name, digest),
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
@@ -322,6 +330,20 @@ class Controller:
             cache=self.state.namespace("digests"),
             now=self.now,
             names=names,
+        )
+
+    def _materialise(self, view: View, name: str, digest: str) -> Materialised:
+        dataset = view.desired.resources[Key("Dataset", name)]
+        assert isinstance(dataset, Dataset)
+        return materialise_dataset(
+            dataset,
+            digest,
+            view.snapshot,
+            root=self.root,
+            substitute=lambda text: substitute(text, view.project, self.environ),
+            cache=self.state.namespace("digests"),
+            copies=self.home / "data",
+            now=self.now,
         )
 
     def _rewritten(self, project: Project, base: str | None, revision: str) -> str | None:
@@ -375,11 +397,11 @@ class _Only:
         self.revision = snapshot.revision
         self.dirty = False
 
-    def entries(self) -> Mapping[str, object]:
+    def entries(self) -> Mapping[str, Entry]:
         entries = self._snapshot.entries()
         return {self._path: entries[self._path]} if self._path in entries else {}
 
-    def read(self, paths: Collection[str]) -> dict[str, bytes]:
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         return self._snapshot.read(paths)
 
 

@@ -27,7 +27,9 @@ from mlops.planning.work import (
     UpdateVersion,
 )
 from mlops.resources import Experiment, Key
+from mlops.state.lease import LeaseLost
 
+DELAYS: Final = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that a store put off is tried again
 WRITERS: Final = 4  # steps that write to the ledger at a time, beside training
 
 
@@ -92,7 +94,7 @@ def _guarded(world: World, step: Step) -> Outcome:
     if world.stop.is_set():
         return Left("stopped before it was begun")
     try:
-        return _execute(world, step)
+        return _patiently(world, step)
     except MlopsError as error:
         return Failed(error)
     except OSError as error:
@@ -102,6 +104,20 @@ def _guarded(world: World, step: Step) -> Outcome:
         failed = Stalled(f"{type(error).__name__}: {error}", where=step.resource)
         failed.__cause__ = error
         return Failed(failed)
+
+
+def _patiently(world: World, step: Step) -> Outcome:
+    """Try again what a store put off; training has its own attempts and its own pauses."""
+    for delay in () if isinstance(step.work, TrainTrial) else DELAYS:
+        try:
+            return _execute(world, step)
+        except LeaseLost:
+            raise
+        except Transient as error:
+            world.progress.says(step, f"{error.what}; again in {delay:g} seconds")
+            if world.stop.wait(delay):
+                raise
+    return _execute(world, step)
 
 
 def _execute(world: World, step: Step) -> Outcome:

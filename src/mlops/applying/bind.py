@@ -113,4 +113,3 @@ def _source_run(world: World, resource: ModelVersion) -> ObservedRun | Block:
         )
         return Block(str(key), "Bound", "ObjectiveMissing", what)
     return winner
-

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mlops.applying.world import World
-from mlops.execution import diagnose
+from mlops.execution.diagnosis import diagnose
 from mlops.execution.jobs import Executor, JobStatus
+from mlops.observation.revision import normal
 from mlops.planning.runs import ATTEMPT, MESSAGE, OUTCOME
 from mlops.planning.trials import mlflow_text
 from mlops.planning.work import Trial
@@ -79,7 +80,15 @@ def _judge(
         return Collected("cancelled", "cancelled before it had finished")
     if not status.succeeded:
         transient = status.state == "lost" or status.signal is not None or status.cause == "memory"
-        return Collected("failed", world.redactor.redact(diagnose(status, tail)), transient)
+        resources = experiment.spec.resources
+        why = diagnose(
+            status,
+            tail,
+            timeout=experiment.spec.timeout,
+            memory=resources.memory if resources else None,
+            source=world.home / "work" / run_id / "code" / normal(experiment.spec.source.path),
+        )
+        return Collected("failed", why, transient)
     if problem is not None:
         return Collected("failed", problem)
     if moved is not None:
@@ -162,9 +171,7 @@ def _log_parameters(world: World, run_id: str, trial: Trial) -> None:
     """Parameters the script did not log itself; those it did log stay as it wrote them."""
     run = world.tracker.run(run_id)
     logged = run.parameters if run is not None else {}
-    missing = {
-        name: mlflow_text(value) for name, value in trial.parameters.items() if name not in logged
-    }
+    missing = {name: mlflow_text(value) for name, value in trial.parameters.items() if name not in logged}
     if missing:
         world.check_lease()
         world.tracker.log_parameters(run_id, missing)

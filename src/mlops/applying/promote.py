@@ -82,7 +82,9 @@ def take_away(world: World, work: TakeAliasAway) -> Outcome:
 def remember_base(world: World, work: RememberBase) -> Outcome:
     """Write down under which revision's rules a blocked promotion was first asked for."""
     world.check_lease()
-    world.tracker.tag_version(work.registered_name, work.number, {f"mlops.stage.{work.stage}.base": work.base})
+    world.tracker.tag_version(
+        work.registered_name, work.number, {f"mlops.stage.{work.stage}.base": work.base}
+    )
     return Done()
 
 
@@ -148,7 +150,9 @@ def _evidence(
         "runId": run.run_id,
         "fingerprint": run.tags.get(FINGERPRINT),
         "metrics": {name: repr(value) for name, value in run.metrics.items()},
-        "datasets": {t.removeprefix("mlops.digest."): v for t, v in run.tags.items() if t.startswith("mlops.digest.")},
+        "datasets": {
+            t.removeprefix("mlops.digest."): v for t, v in run.tags.items() if t.startswith("mlops.digest.")
+        },
         "gates": [gate.to_json() for gate in gates],
         "base": work.base,
         "revision": world.desired.revision,

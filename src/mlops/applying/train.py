@@ -8,16 +8,15 @@ a run that lacks it is picked up where it was left.
 from __future__ import annotations
 
 import random
-import re
 from typing import Final
 
 from mlops.applying.collect import Collected, collect
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.applying.world import World
-from mlops.data import Materialised, materialise
 from mlops.errors import MlopsError, Stalled, Transient
-from mlops.execution import Environment, JobSpec, JobStatus, job_environment, own_environment, prepare
-from mlops.execution.jobs import Executor
+from mlops.execution.environment import job_environment
+from mlops.execution.jobs import Executor, JobSpec, JobStatus
+from mlops.execution.virtualenv import Environment, own_environment, prepare
 from mlops.observation.revision import environment_files, environment_spec, normal
 from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
 from mlops.planning.experiments import experiment_tags
@@ -25,7 +24,7 @@ from mlops.planning.plan import Block, Step
 from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, OUTCOME
 from mlops.planning.trials import fill, text_of
 from mlops.planning.work import TrainTrial, Trial
-from mlops.resources import Dataset, Experiment, Key
+from mlops.resources import Experiment, Key, environment_name
 from mlops.source.export import export
 from mlops.tracking import DatasetInput
 
@@ -50,9 +49,8 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
                 return elsewhere
         else:
             run_id = _create(world, experiment, work.trial, attempt)
-        environment = _environment(world, experiment, step)
         if executor.poll(run_id).state == "unknown":
-            executor.start(_job(world, experiment, work.trial, run_id, environment))
+            _begin(world, experiment, work.trial, executor, run_id, step)
         status = _wait(world, step, executor, run_id, tried + 1)
         if status is None:
             return Left(f"run {run_id} goes on; the next apply takes it up")
@@ -91,14 +89,28 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
         "mlflow.user": world.user,
         **{DATASET_DIGEST + item.role: item.digest for item in trial.data},
     }
-    inputs = [
-        DatasetInput(item.dataset, item.digest, world.observed.datasets[item.dataset].uri, item.role)
-        for item in trial.data
-    ]
     world.check_lease()
     return world.tracker.create_run(
-        experiment_id, name=run_name(trial, attempt), tags=tags, parameters={}, inputs=inputs
+        experiment_id, name=run_name(trial, attempt), tags=tags, parameters={}, inputs=()
     )
+
+
+def _begin(
+    world: World, experiment: Experiment, trial: Trial, executor: Executor, run_id: str, step: Step
+) -> None:
+    """Log the run's inputs and start its job; both do nothing the second time."""
+    environment = _environment(world, experiment, step)
+    world.check_lease()
+    world.tracker.log_inputs(
+        run_id,
+        [
+            DatasetInput(item.dataset, item.digest, world.observed.datasets[item.dataset].uri, item.role)
+            for item in trial.data
+        ],
+    )
+    job = _job(world, experiment, trial, run_id, environment)
+    world.check_lease()
+    executor.start(job)
 
 
 def run_name(trial: Trial, attempt: int) -> str:
@@ -155,12 +167,14 @@ def _job(
     cwd = code / folder
     cwd.mkdir(parents=True, exist_ok=True)
     output.mkdir(parents=True, exist_ok=True)
-    given = {f"MLOPS_PARAM_{variable(name)}": text_of(value) for name, value in trial.parameters.items()}
+    given = {
+        f"MLOPS_PARAM_{environment_name(name)}": text_of(value) for name, value in trial.parameters.items()
+    }
     for item in trial.data:
-        data = _data(world, item.dataset)
-        given[f"MLOPS_DATASET_{variable(item.role)}"] = data.path_or_uri
+        data = world.data(item.dataset, item.digest)
+        given[f"MLOPS_DATASET_{environment_name(item.role)}"] = data.path_or_uri
         for name, value in data.variables.items():
-            given[f"MLOPS_DATASET_{variable(item.role)}_{name}"] = value
+            given[f"MLOPS_DATASET_{environment_name(item.role)}_{name}"] = value
     if trial.seed is not None:
         given |= {"MLOPS_SEED": str(trial.seed), "PYTHONHASHSEED": str(trial.seed % 2**32)}
     given["MLOPS_OUTPUT"] = str(output)
@@ -184,23 +198,6 @@ def _job(
     )
 
 
-def _data(world: World, name: str) -> Materialised:
-    dataset = world.desired.resources[Key("Dataset", name)]
-    assert isinstance(dataset, Dataset)
-    return materialise(
-        world.observed.datasets[name],
-        dataset,
-        snapshot=world.snapshot,
-        base=world.root,
-        cache=world.home / "data",
-    )
-
-
-def variable(name: str) -> str:
-    """A name as part of an environment variable: upper case, everything else an underscore."""
-    return re.sub(r"[^A-Z0-9]", "_", name.upper())
-
-
 def _wait(world: World, step: Step, executor: Executor, run_id: str, attempt: int) -> JobStatus | None:
     """The job's end, or None when it is not to be waited for."""
     began = world.monotonic()
@@ -222,4 +219,3 @@ def _pause(world: World, tried: int) -> bool:
     """Wait before the next attempt; False when told to stop meanwhile."""
     delay = min(LONGEST_DELAY, FIRST_DELAY * 2**tried) * random.uniform(0.8, 1.2)
     return not world.stop.wait(delay) and world.waits.wait
-

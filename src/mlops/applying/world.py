@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from mlops.applying.outcomes import Outcome
+from mlops.data import Materialised
 from mlops.execution.jobs import Executor
 from mlops.observation.observed import Observed, ObservedDataset, ObservedRun, ObservedVersion
 from mlops.planning.desired import Desired
@@ -20,7 +22,7 @@ from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
 from mlops.resources import Project
-from mlops.resources.loading import Snapshot
+from mlops.source.snapshot import Snapshot
 from mlops.tracking import Artifact, Tracker
 
 
@@ -31,7 +33,7 @@ class Progress(Protocol):
 
     def says(self, step: Step, message: str) -> None: ...
 
-    def ended(self, step: Step, outcome: object, seconds: float) -> None: ...
+    def ended(self, step: Step, outcome: Outcome, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class World:
     progress: Progress
     environ: Mapping[str, str]
     look: Callable[[Collection[str]], Mapping[str, ObservedDataset]]  # observe datasets again
+    data: Callable[[str, str], Materialised]  # a Dataset's name and digest → where a job finds it
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

@@ -67,7 +67,9 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--project", metavar="DIR", help="The project's folder. Default: the nearest upward with mlops.yaml.")
+@click.option(
+    "--project", metavar="DIR", help="The project's folder. Default: the nearest upward with mlops.yaml."
+)
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 @click.version_option(__version__, prog_name="mlops", message="%(prog)s %(version)s")
 @click.pass_context

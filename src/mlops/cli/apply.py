@@ -45,7 +45,7 @@ def apply(
     and nothing failed.
     """
     from mlops.cli.saved_plan import holding, read
-    from mlops.planning.planner import Options
+    from mlops.planning.context import Options
     from mlops.resources import Key
 
     controller = open_controller(ctx)
@@ -93,10 +93,12 @@ def train(
     What a pull request's job runs so that the review has numbers; the merge then finds the runs done.
     """
     controller = open_controller(ctx)
-    names = [name.partition("/")[2] if name.lower().startswith("experiment/") else name for name in experiments]
+    names = [
+        name.partition("/")[2] if name.lower().startswith("experiment/") else name for name in experiments
+    ]
 
     def look() -> View:
-        from mlops.planning.planner import Options
+        from mlops.planning.context import Options
 
         options = Options(retry_stalled=retry_stalled)
         if refresh:
@@ -160,7 +162,9 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
     for block in plan.blocked:
         terminal.print(f"! {block.resource}: {block.reason}: {block.message}", style="yellow", markup=False)
     if not plan.steps and not blocks:
-        terminal.print(f"Nothing to change: MLflow is as {plan.revision[:12]} says.", style="bold", markup=False)
+        terminal.print(
+            f"Nothing to change: MLflow is as {plan.revision[:12]} says.", style="bold", markup=False
+        )
     else:
         parts = [f"{done} of {len(plan.steps)} steps done"]
         parts += [f"{len(blocks)} blocked"] if blocks else []
@@ -199,4 +203,3 @@ def _signals() -> Iterator[Callable[[World], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-

@@ -38,7 +38,9 @@ def history(
         registered = resource.spec.registered_name if isinstance(resource, Model) else None
         rows = tuple(row for row in rows if row.model in (model, registered))
         if not rows and resource is None:
-            raise MlopsError(f"Model/{model} is not declared and was never promoted", fix="See `mlops get model`")
+            raise MlopsError(
+                f"Model/{model} is not declared and was never promoted", fix="See `mlops get model`"
+            )
     if when is not None:
         rows = at(rows, when)
     if output == "json":
@@ -47,7 +49,17 @@ def history(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("MODEL", "STAGE", "VERSION", "SINCE", "UNTIL", "REVISION", "APPROVED BY", "DIGEST", "EVIDENCE"):
+    for title in (
+        "MODEL",
+        "STAGE",
+        "VERSION",
+        "SINCE",
+        "UNTIL",
+        "REVISION",
+        "APPROVED BY",
+        "DIGEST",
+        "EVIDENCE",
+    ):
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(

@@ -43,7 +43,9 @@ def init(folder: Path) -> int:
     go = f"cd {folder} && " if folder != Path() else ""
     try:
         Repository.discover(root)
-        say(f"{len(written)} files in {root}. It is part of a repository that was there: commit them yourself.")
+        say(
+            f"{len(written)} files in {root}. It is part of a repository that was there: commit them yourself."
+        )
         say(f"Next: {go}git add . && git commit, then mlops plan and mlops apply. README.md tells the rest.")
     except NotARepository:
         commit_all(initialise(root), "Declare a first model", [root / name for name in sorted(written)])

@@ -128,4 +128,3 @@ def revision_options(command: Any) -> Any:
         "--working-tree", is_flag=True, help="The files as they stand, instead of a commit."
     )(command)
     return click.option("--revision", metavar="REV", help="The commit to look at. Default: HEAD.")(command)
-

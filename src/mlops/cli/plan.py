@@ -41,7 +41,7 @@ def plan(
     """
     from mlops.cli.plan_text import lines, markdown
     from mlops.cli.saved_plan import save
-    from mlops.planning.planner import Options
+    from mlops.planning.context import Options
 
     controller = open_controller(ctx)
     against = controller.repository.resolve(base).sha if base else None

@@ -131,7 +131,13 @@ def _row(step: Step) -> str:
     ]
     if len(step.changes) > MOST_CHANGES:
         shown.append(f"… {len(step.changes) - MOST_CHANGES} more")
-    cells = [SYMBOLS[step.action][0], step.action, inert(step.resource), inert(step.reason), "<br>".join(shown)]
+    cells = [
+        SYMBOLS[step.action][0],
+        step.action,
+        inert(step.resource),
+        inert(step.reason),
+        "<br>".join(shown),
+    ]
     return "| " + " | ".join(cells) + " |"
 
 

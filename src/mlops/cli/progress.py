@@ -54,7 +54,9 @@ def _name(step: Step) -> str:
     """The resource, and for a trial what tells it from the others."""
     if step.action != "train":
         return step.resource
-    varied = [f"{c.field.removeprefix('parameters.')}={c.after}" for c in step.changes if "parameters" in c.field]
+    varied = [
+        f"{c.field.removeprefix('parameters.')}={c.after}" for c in step.changes if "parameters" in c.field
+    ]
     return f"{step.resource} [{' '.join(varied[:6])}]" if varied else step.resource
 
 

@@ -69,7 +69,11 @@ def logs(ctx: click.Context, experiment: str, follow: bool, revision: str | None
     name = _name(experiment)
     _experiment(view, name)
     full = f"{view.desired.project}/{name}"
-    ours = [r for r in view.observed.ledger.runs.values() if r.experiment == full and "mlops.fingerprint" in r.tags]
+    ours = [
+        r
+        for r in view.observed.ledger.runs.values()
+        if r.experiment == full and "mlops.fingerprint" in r.tags
+    ]
     if not ours:
         raise MlopsError(f"Experiment/{name} has no run yet", fix="Train it with `mlops apply`")
     newest = max(ours, key=lambda run: (run.started_ms, run.run_id))
@@ -79,7 +83,9 @@ def logs(ctx: click.Context, experiment: str, follow: bool, revision: str | None
         return 0
     data = controller.tracker.read_artifact(newest.run_id, LOG_ARTIFACT)
     if data is None:
-        raise MlopsError(f"run {newest.run_id} has no log", fix="It was not trained by mlops, or its artifacts are gone")
+        raise MlopsError(
+            f"run {newest.run_id} has no log", fix="It was not trained by mlops, or its artifacts are gone"
+        )
     sys.stdout.write(data.decode("utf-8", "replace"))
     return 0
 
@@ -120,9 +126,12 @@ def _experiment(view: View, text: str) -> Any:
     name = _name(text)
     made = view.planned.assessments.get(Key("Experiment", name))
     if made is None:
-        near = get_close_matches(name, [key.name for key in view.planned.assessments if key.kind == "Experiment"], n=1)
+        near = get_close_matches(
+            name, [key.name for key in view.planned.assessments if key.kind == "Experiment"], n=1
+        )
         raise MlopsError(
-            f"Experiment/{name} is not declared", fix=f"Did you mean {near[0]}?" if near else "See `mlops get`"
+            f"Experiment/{name} is not declared",
+            fix=f"Did you mean {near[0]}?" if near else "See `mlops get`",
         )
     return made.status or {"runs": [], "best": None}
 

@@ -44,7 +44,7 @@ def version(ctx: click.Context, output: str | None) -> int:
         project = controller.open(controller.snapshot(working_tree=True))
         rows["project"] = project.metadata.name
         rows["tracking"] = controller.tracker.versions()["store"]
-        rows["state"] = controller.state.place
+        rows["state"] = controller.state.database.place
     except MlopsError as error:
         rows["project"] = f"none ({error.what})"
     if output == "json":

@@ -32,7 +32,14 @@ STYLES: Final = {
     "Suspended": "dim",
     "Unknown": "dim",
 }
-MARKS: Final = {"Healthy": "✓", "Progressing": "…", "Degraded": "✗", "Missing": "○", "Suspended": "‖", "Unknown": "?"}
+MARKS: Final = {
+    "Healthy": "✓",
+    "Progressing": "…",
+    "Degraded": "✗",
+    "Missing": "○",
+    "Suspended": "‖",
+    "Unknown": "?",
+}
 
 
 @click.command()
@@ -81,7 +88,13 @@ def describe(
     if output is not None:
         shown = row.to_json() | {
             "events": [
-                {"at": e.at, "reason": e.reason, "message": e.message, "revision": e.revision, "count": e.count}
+                {
+                    "at": e.at,
+                    "reason": e.reason,
+                    "message": e.message,
+                    "revision": e.revision,
+                    "count": e.count,
+                }
                 for e in events
             ]
         }
@@ -94,7 +107,9 @@ def describe(
         times = f" ×{event.count}" if event.count > 1 else ""
         moment = _age(event.last_at or event.at, controller.now())
         style = "yellow" if event.severity == "warning" else None
-        terminal.print(f"  {moment:>5} ago  {event.reason}{times}: {event.message}", style=style, markup=False)
+        terminal.print(
+            f"  {moment:>5} ago  {event.reason}{times}: {event.message}", style=style, markup=False
+        )
     if not events:
         terminal.print("  none recorded", style="dim")
     return 0
@@ -162,7 +177,9 @@ def _chosen(found: tuple[Row, ...], what: str | None) -> tuple[Row, ...]:
     chosen = tuple(row for row in found if row.key == key)
     if not chosen:
         near = get_close_matches(str(key), [str(row.key) for row in found], n=1)
-        raise MlopsError(f"{key} is not declared", fix=f"Did you mean {near[0]}?" if near else "See `mlops get`")
+        raise MlopsError(
+            f"{key} is not declared", fix=f"Did you mean {near[0]}?" if near else "See `mlops get`"
+        )
     return chosen
 
 
@@ -204,7 +221,9 @@ def _describe(controller: Controller, view: View, row: Row) -> None:
     terminal.print(str(row.key), style="bold", markup=False)
     if row.key in view.loaded.locations:
         terminal.print(f"declared in {view.loaded.locations[row.key]}", style="dim", markup=False)
-    terminal.print(f"sync {row.sync}, health {row.health}, revision {(row.revision or 'none')[:12]}", markup=False)
+    terminal.print(
+        f"sync {row.sync}, health {row.health}, revision {(row.revision or 'none')[:12]}", markup=False
+    )
     if row.message:
         terminal.print(row.message, markup=False)
     terminal.print("\nConditions", style="bold")
@@ -228,7 +247,9 @@ def _describe(controller: Controller, view: View, row: Row) -> None:
     for name, value in rest.items():
         terminal.print(f"  {name}: {value}", markup=False)
     if row.status.get("runs"):
-        terminal.print(f"\n{len(row.status['runs'])} runs: `mlops runs {row.key.name}` lists them", markup=False)
+        terminal.print(
+            f"\n{len(row.status['runs'])} runs: `mlops runs {row.key.name}` lists them", markup=False
+        )
 
 
 def _seconds(moment: str) -> float:

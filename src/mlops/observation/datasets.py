@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from mlops.data import DatasetRequest, DigestCache, observe_all
+from mlops.data import DatasetRequest, DigestCache, Materialised, materialise, observe_all
 from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedDataset
 from mlops.planning.desired import Desired
 from mlops.resources import Dataset
-from mlops.resources.loading import Snapshot
+from mlops.source.snapshot import Snapshot
 
 
 class Inside:
@@ -24,7 +24,9 @@ class Inside:
     def files(self) -> Mapping[str, tuple[str, int]]:
         """Path → (blob id, size in bytes)."""
         entries = self._snapshot.entries().values()
-        return {entry.path: (entry.blob, entry.size) for entry in entries if entry.mode in ("100644", "100755")}
+        return {
+            entry.path: (entry.blob, entry.size) for entry in entries if entry.mode in ("100644", "100755")
+        }
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The content of files at the revision."""
@@ -42,6 +44,29 @@ def request(dataset: Dataset, substitute: Callable[[str], str]) -> DatasetReques
         pin=spec.digest,
         expect=spec.expect,
         shown=spec.uri,
+    )
+
+
+def materialise_dataset(
+    dataset: Dataset,
+    digest: str,
+    snapshot: Snapshot,
+    *,
+    root: Path,
+    substitute: Callable[[str], str],
+    cache: DigestCache,
+    copies: Path,
+    now: Callable[[], float],
+) -> Materialised:
+    """Where a job finds the data that it was planned with; raises MlopsError when it moved or is gone."""
+    return materialise(
+        request(dataset, substitute),
+        digest,
+        base=root,
+        inside=Inside(snapshot),
+        cache_dir=copies,
+        cache=cache,
+        now=now,
     )
 
 

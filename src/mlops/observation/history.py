@@ -81,7 +81,8 @@ def parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise MlopsError(
-            f"{text!r} is not a time", fix="Write it like 2026-03-31, 2026-03-31T12:00 or 2026-03-31T12:00:00Z"
+            f"{text!r} is not a time",
+            fix="Write it like 2026-03-31, 2026-03-31T12:00 or 2026-03-31T12:00:00Z",
         ) from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from mlops.observation.observed import Ledger, ObservedRun
@@ -18,9 +19,9 @@ FORMAT = 1  # of the cached picture
 class Cache(Protocol):
     """Bytes by key; may forget."""
 
-    def get(self, key: str) -> bytes | None: ...
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes]: ...
 
-    def put(self, key: str, value: bytes) -> None: ...
+    def put_many(self, items: Mapping[str, bytes]) -> None: ...
 
 
 def observe_ledger(tracker: Tracker, desired: Desired, cache: Cache) -> Ledger:
@@ -32,17 +33,19 @@ def observe_ledger(tracker: Tracker, desired: Desired, cache: Cache) -> Ledger:
     resources = desired.resources.values()
     experiments = sorted(r.metadata.name for r in resources if isinstance(r, Experiment))
     models = sorted(r.spec.registered_name or r.metadata.name for r in resources if isinstance(r, Model))
-    runs = sorted({str(r.spec.source.run_id) for r in resources if isinstance(r, ModelVersion) and r.spec.source.run_id})
+    runs = sorted(
+        {str(r.spec.source.run_id) for r in resources if isinstance(r, ModelVersion) and r.spec.source.run_id}
+    )
     token = tracker.token()
-    asked = sha256_of([FORMAT, desired.project, experiments, models, runs, tracker.identity])
-    if token is not None and (kept := cache.get(asked)) is not None:
+    asked = sha256_of([FORMAT, desired.project, experiments, models, runs, tracker.store.shown])
+    if token is not None and (kept := cache.get_many((asked,)).get(asked)) is not None:
         stored = json.loads(zlib.decompress(kept))
         if stored["token"] == token:
             return Ledger.from_json(stored["ledger"])
     ledger = _with_runs(tracker, tracker.observe(desired.project, experiments, models), runs)
     if token is not None and tracker.token() == token:
         row = json.dumps({"token": token, "ledger": ledger.to_json()}, separators=(",", ":"))
-        cache.put(asked, zlib.compress(row.encode(), 1))
+        cache.put_many({asked: zlib.compress(row.encode(), 1)})
     return ledger
 
 

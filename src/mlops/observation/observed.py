@@ -113,7 +113,9 @@ class ObservedDataset:
     size: int | None = None
     rows: int | None = None
     columns: Mapping[str, str] | None = None
-    reason: str | None = None  # set when it cannot be used: NotFound, DigestMismatch, ExpectationFailed, Unreadable
+    reason: str | None = (
+        None  # set when it cannot be used: NotFound, DigestMismatch, ExpectationFailed, Unreadable
+    )
     message: str | None = None
 
 

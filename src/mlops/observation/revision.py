@@ -8,14 +8,14 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from mlops.errors import MlopsError
 from mlops.execution.virtualenv import EnvironmentSpec, environment_digest
 from mlops.planning.desired import Code, Desired
 from mlops.resources import Experiment, Loaded, Project
-from mlops.resources.loading import Snapshot
 from mlops.source.select import select
+from mlops.source.snapshot import Snapshot
 
 OWN_ENVIRONMENT: Final = "reconciler"
 MLPROJECT: Final = "MLproject"
@@ -58,9 +58,7 @@ def read_revision(
     )
 
 
-def environment_spec(
-    experiment: Experiment, texts: Mapping[str, bytes]
-) -> EnvironmentSpec | None:
+def environment_spec(experiment: Experiment, texts: Mapping[str, bytes]) -> EnvironmentSpec | None:
     """What `environment` declares, from the files read; None where the reconciler's own is to be used."""
     declared = experiment.spec.environment
     if declared is None:
@@ -104,7 +102,8 @@ def _files_read(snapshot: Snapshot, experiments: Iterable[Experiment]) -> set[st
         wanted |= set(environment_files(experiment))
         if experiment.spec.entry_point is not None:
             wanted.add(posixpath.join(normal(experiment.spec.source.path), MLPROJECT))
-    return wanted & snapshot.entries().keys()
+    entries = snapshot.entries()
+    return {path for path in wanted if path in entries}
 
 
 def _code(snapshot: Snapshot, experiment: Experiment, texts: Mapping[str, bytes]) -> Code:
@@ -132,15 +131,23 @@ def _code(snapshot: Snapshot, experiment: Experiment, texts: Mapping[str, bytes]
     return Code(files, command, defaults, environment)
 
 
+def _plain(text: bytes) -> Any:
+    """The YAML document of an MLproject file, read with the limits that resources are read with."""
+    from mlops.resources.yaml_places import read_documents
+
+    documents, broken = read_documents(text.decode("utf-8", "replace"))
+    if broken or len(documents) != 1 or documents[0].findings:
+        raise MlopsError("MLproject cannot be read as one YAML document", fix="Mend its syntax")
+    return documents[0].value
+
+
 def entry_point(text: bytes, name: str) -> tuple[tuple[str, ...], Scalars]:
     """The argv template and parameter defaults of an MLproject entry point.
 
     MLflow hands the command to a shell; here it is split into arguments as a shell would, and no shell
     runs. Raises MlopsError for what cannot be read so.
     """
-    from mlops.resources.yaml_reading import plain_value
-
-    document = plain_value(text, MLPROJECT)
+    document = _plain(text)
     points = document.get("entry_points") if isinstance(document, dict) else None
     if not isinstance(points, dict) or not isinstance(points.get(name), dict):
         known = ", ".join(sorted(map(str, points))) if isinstance(points, dict) else "none"
@@ -152,7 +159,9 @@ def entry_point(text: bytes, name: str) -> tuple[tuple[str, ...], Scalars]:
     try:
         argv = tuple(shlex.split(command))
     except ValueError as error:
-        raise MlopsError(f"the command of entry point {name!r} cannot be split into arguments: {error}") from None
+        raise MlopsError(
+            f"the command of entry point {name!r} cannot be split into arguments: {error}"
+        ) from None
     shell = [word for word in argv if word in ("|", "&&", "||", ";", ">", "<", "&") or word.startswith("$(")]
     if shell:
         raise MlopsError(

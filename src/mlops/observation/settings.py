@@ -25,7 +25,9 @@ def substitute(text: str, project: Project, environ: Mapping[str, str]) -> str:
                 f"${{{name}}} is not in Project.spec.variables", fix=f"Add {name} to the list to allow it"
             )
         if name not in environ:
-            raise MlopsError(f"the environment variable {name} is not set", fix=f"Export {name} and run again")
+            raise MlopsError(
+                f"the environment variable {name} is not set", fix=f"Export {name} and run again"
+            )
         return environ[name]
 
     return _VARIABLE.sub(value, text)

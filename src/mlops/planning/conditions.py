@@ -98,7 +98,9 @@ def assess(
     elif suspended:
         ready = Condition("Ready", "Unknown", "Suspended", "spec.suspend is true: observed, never acted on")
     else:
-        ready = Condition("Ready", "Unknown" if unknown else "True", "Unknown" if unknown else "Ready", message)
+        ready = Condition(
+            "Ready", "Unknown" if unknown else "True", "Unknown" if unknown else "Ready", message
+        )
     standing = [
         ready,
         Condition("Reconciling", "True" if steps else "False", "StepsPlanned" if steps else "NothingToDo"),

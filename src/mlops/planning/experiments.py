@@ -64,7 +64,9 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
     unfinished = [state for state in states if state.state != "finished"]
     if suspended and unfinished:
         blocks.append(
-            Block(str(key), "Trained", "Suspended", f"{len(unfinished)} of {len(states)} trials have no run yet")
+            Block(
+                str(key), "Trained", "Suspended", f"{len(unfinished)} of {len(states)} trials have no run yet"
+            )
         )
     if any(block.reason == "TrainingFailed" for block in blocks):
         trained = Condition("Trained", "False", "TrainingFailed", blocks[0].message)
@@ -157,7 +159,9 @@ def _train(resource: Experiment, state: TrialState, attempts: int) -> Step:
     else:
         reason = "no finished run has this fingerprint"
     shown = [Change(f"parameters.{name}", None, value) for name, value in sorted(trial.parameters.items())]
-    shown += [Change(f"datasets.{item.role}", None, f"{item.dataset}@{_short(item.digest)}") for item in trial.data]
+    shown += [
+        Change(f"datasets.{item.role}", None, f"{item.dataset}@{_short(item.digest)}") for item in trial.data
+    ]
     return Step(
         id=f"train:{resource.key}:{trial.fingerprint[:12]}",
         resource=str(resource.key),

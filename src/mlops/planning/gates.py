@@ -75,5 +75,9 @@ def _metric(rule: Any, metrics: Mapping[str, float] | None) -> GateResult:
     observed: Any = value if math.isfinite(value) else str(value)
     verb = "is within" if passed else "is not"
     return GateResult(
-        name, "passed" if passed else "failed", observed, required, f"{rule.name} = {value:g} {verb} {required}"
+        name,
+        "passed" if passed else "failed",
+        observed,
+        required,
+        f"{rule.name} = {value:g} {verb} {required}",
     )

@@ -180,18 +180,22 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
     changes = () if bound.description == described else (Change("description", bound.description, described),)
     if digest is None:
         changes = (*changes, Change(f"tags.{DIGEST_TAG}", None, UNKNOWN))
-    steps = [] if spec.suspend else mend(
-        resource,
-        bound.tags,
-        want,
-        lambda tags: UpdateVersion(
-            bound.model,
-            bound.number,
-            tags,
-            described if bound.description != described else None,
-            recompute_digest=digest is None,
-        ),
-        changes,
+    steps = (
+        []
+        if spec.suspend
+        else mend(
+            resource,
+            bound.tags,
+            want,
+            lambda tags: UpdateVersion(
+                bound.model,
+                bound.number,
+                tags,
+                described if bound.description != described else None,
+                recompute_digest=digest is None,
+            ),
+            changes,
+        )
     )
     return assess(
         key,

@@ -68,7 +68,9 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         block = Block(str(key), "Ready", "Invalid", what)
         blocked.append(block)
         context.made[key] = assess(key, blocks=(block,), unknown=True)
-    plan = Plan(desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked))
+    plan = Plan(
+        desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked)
+    )
     return Planned(plan, context.made, context.trials, context.numbers, context.versions_by_model)
 
 

@@ -157,7 +157,9 @@ def _move(
         gates_passed = "Unknown"
     approval = approval_block(key, stage)
     conditions = (
-        Condition("InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"),
+        Condition(
+            "InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"
+        ),
         Condition("GatesPassed", gates_passed, "Evaluated", "; ".join(gate.message for gate in gates)),  # type: ignore[arg-type]
         Condition("Approved", "False", approval.reason, approval.message)
         if approval
@@ -166,7 +168,9 @@ def _move(
     exists = current is not None
     if resource.spec.suspend or stage.spec.suspend:
         who = str(key) if resource.spec.suspend else str(stage.key)
-        block = Block(str(key), "Ready", "Suspended", f"{who} is suspended; `mlops resume {who}` lets it go on")
+        block = Block(
+            str(key), "Ready", "Suspended", f"{who} is suspended; `mlops resume {who}` lets it go on"
+        )
         return assess(
             key, blocks=(block,), conditions=conditions, status=status, suspended=True, exists=exists
         )
@@ -228,7 +232,9 @@ def _after(
     if earlier is not None and earlier.key in context.made:
         for step in context.made[earlier.key].steps:
             match step.work:
-                case MoveAlias(model_version=name) if step.action == "promote" and name == target.metadata.name:
+                case MoveAlias(model_version=name) if (
+                    step.action == "promote" and name == target.metadata.name
+                ):
                     return step.id
     what = (
         f"{target.spec.version} has not been in stage {before}, which comes before {stage.metadata.name}. "

@@ -33,7 +33,8 @@ def prune(context: Context) -> Assessment:
         refused = "the revision has broken documents, so nothing counts as removed; mend them first"
     if refused is not None:
         blocks = tuple(
-            Block(step.resource, "Pruned", "PruneRefused", f"{step.action} put off: {refused}") for step in steps
+            Block(step.resource, "Pruned", "PruneRefused", f"{step.action} put off: {refused}")
+            for step in steps
         )
         return assess(key, blocks=blocks)
     return assess(key, steps=tuple(steps))
@@ -59,7 +60,11 @@ def _demotions(context: Context) -> list[Step]:
                 continue
             for stage in stages(version.tags):
                 stay = history(version.tags, stage).open
-                if stay is None or (name, stage) in wanted or not _gone(context, f"Promotion/{stay.promotion}"):
+                if (
+                    stay is None
+                    or (name, stage) in wanted
+                    or not _gone(context, f"Promotion/{stay.promotion}")
+                ):
                     continue
                 lasting.setdefault((name, stage), []).append((version.number, stay.alias, stay.promotion))
     steps = []
@@ -97,7 +102,9 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
             resource = version.tags.get(RESOURCE_TAG, "")
             if version.tags.get(PROJECT_TAG) != context.desired.project or not _gone(context, resource):
                 continue
-            if version.tags.get(VERSION_TAG) in context.declared_versions.get(_model_of(context, version.model), {}):
+            if version.tags.get(VERSION_TAG) in context.declared_versions.get(
+                _model_of(context, version.model), {}
+            ):
                 continue  # the resource was renamed, not removed
             live = context.ledger.models.get(version.model)
             aliases = [a for a, number in (live.aliases.items() if live else ()) if number == version.number]
@@ -106,7 +113,15 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
                 changes = (Change("mlflowVersion", version.number, None),)
                 needs = tuple(freed[version.model, alias] for alias in aliases)
                 steps.append(
-                    Step(f"delete:{resource}", resource, "delete", "deletionPolicy: Delete", work, changes, needs)
+                    Step(
+                        f"delete:{resource}",
+                        resource,
+                        "delete",
+                        "deletionPolicy: Delete",
+                        work,
+                        changes,
+                        needs,
+                    )
                 )
             elif ARCHIVED_TAG not in version.tags:
                 work = UpdateVersion(version.model, version.number, {ARCHIVED_TAG: context.desired.revision})

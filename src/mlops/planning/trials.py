@@ -79,7 +79,8 @@ def _points(experiment: Experiment) -> Iterator[dict[str, Scalar]]:
         return
     for index in range(sweep.trials or 1):
         yield {
-            name: _draw(sweep.parameters[name], f"{experiment.spec.seed or 0}:{index}:{name}") for name in names
+            name: _draw(sweep.parameters[name], f"{experiment.spec.seed or 0}:{index}:{name}")
+            for name in names
         }
 
 

@@ -6,7 +6,6 @@ is put before the first one. Comments, quotes, flow style and line ends stay as 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def set_suspend(path: Path, kind: str, name: str, suspended: bool) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         file.write(edited)
-    os.chmod(partial, path.stat().st_mode)
+    partial.chmod(path.stat().st_mode)
     partial.replace(path)
 
 
@@ -56,14 +55,20 @@ def _spec(text: str, kind: str, name: str) -> Any:
             continue
         spec = fields.get("spec")
         begins = document.start_mark.index
-        if isinstance(spec, yaml.MappingNode) and spec.start_mark.index >= begins and not _aliased(text, spec):
+        if (
+            isinstance(spec, yaml.MappingNode)
+            and spec.start_mark.index >= begins
+            and not _aliased(text, spec)
+        ):
             return spec
     return None
 
 
 def _aliased(text: str, spec: yaml.MappingNode) -> bool:
     """Whether the node carries an anchor, so that an edit would reach other places too."""
-    return text[: spec.start_mark.index + 1].rstrip("{ \r\n").rpartition(":")[2].lstrip().startswith(("&", "*"))
+    return (
+        text[: spec.start_mark.index + 1].rstrip("{ \r\n").rpartition(":")[2].lstrip().startswith(("&", "*"))
+    )
 
 
 def _fields(node: Any) -> dict[str, Any]:

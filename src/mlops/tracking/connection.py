@@ -7,10 +7,12 @@ import copy
 import importlib.metadata
 import importlib.util
 import os
+import random
 import re
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlops.errors import Stalled, Transient
 from mlops.tracking import loading
-from mlops.tracking.faults import reported
+from mlops.tracking.faults import Raced, reported
 from mlops.tracking.store import Store, bound_elsewhere, local_path, locked
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOU
 
 # MLflow's registry asks for a logged model through the process-wide tracking URI, so that is set meanwhile.
 _global_uri = threading.RLock()
+
+
+_DELAYS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # seconds before a call that a database rolled back is made again
 
 
 class Connection:
@@ -148,6 +153,12 @@ class Connection:
     def _call(self, doing: str, work: Callable[[MlflowClient], T]) -> T:
         """Run `work` with the client; what it raises becomes an error that says what was being done."""
         client = self._client()
+        for delay in _DELAYS:
+            try:
+                with self._reported(doing):
+                    return work(client)
+            except Raced:
+                time.sleep(delay * random.uniform(0.5, 1.5))
         with self._reported(doing):
             return work(client)
 

@@ -40,6 +40,10 @@ _RETRY = "It is tried again by itself; see that the store is up and reachable."
 _URL_SECRET = re.compile(r"(\w[\w+.-]*://)[^/\s@]+@")
 
 
+class Raced(Transient):
+    """A database rolled the call back because another one wrote at the same time: it can be made again."""
+
+
 @contextmanager
 def reported(doing: str, where: str) -> Iterator[None]:
     """Turn what MLflow raises while `doing` something with the store at `where` into an `MlopsError`.
@@ -117,8 +121,9 @@ def _of_database(error: BaseException, doing: str, where: str) -> MlopsError:
             f"{doing}: {said}", where=where, fix="Check the database's file, its rights and the disk."
         )
     if isinstance(original, sqlite3.IntegrityError) or type(error).__name__ == "IntegrityError":
-        return Transient(f"{doing}: another process wrote the same at once", where=where, fix=_RETRY)
-    return Transient(f"{doing}: {said}", where=where, fix=_RETRY)
+        return Raced(f"{doing}: another process wrote the same at once", where=where, fix=_RETRY)
+    kind = Raced if "database is locked" in said else Transient
+    return kind(f"{doing}: {said}", where=where, fix=_RETRY)
 
 
 def _of_system(error: OSError, doing: str, where: str) -> MlopsError:

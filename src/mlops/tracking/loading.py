@@ -6,7 +6,9 @@ deferred package is importable, and so are its submodules, but its own `__init__
 asks it for a name it does not have yet. Optional libraries that MLflow also runs without (as in its
 `mlflow-skinny` distribution) stay unimported, for the importing thread alone and only meanwhile.
 
-If anything about that fails, everything is undone and MLflow is imported the ordinary way.
+If anything about that fails, everything is undone and MLflow is imported the ordinary way. What does not work
+in such a process are MLflow's constructors of datasets from data frames and artifacts on Hadoop; training and
+model loading happen in processes of their own, where MLflow is whole.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ DEFERRED = frozenset(
         "mlflow.genai.scorers",
         "mlflow.genai.scorers.online",
         "mlflow.models",
+        "mlflow.types",
     }
 )
-OPTIONAL = frozenset({"pandas", "numpy", "scipy", "sklearn", "pygments"})
+# pyarrow is among them because it would settle, for good, to do without the numpy that is hidden from it.
+OPTIONAL = frozenset({"pandas", "numpy", "scipy", "sklearn", "pyarrow", "pygments"})
 
 # mlflow.artifacts first: it is what MLflow itself imports first, and its modules import each other in rings.
 CLIENT_MODULES = ("mlflow.artifacts", "mlflow.tracking.client")

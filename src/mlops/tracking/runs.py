@@ -109,10 +109,12 @@ class Runs(Connection):
         if parameters:
             self.log_parameters(run_id, parameters)
         if inputs:
-            self._log_inputs(run_id, inputs)
+            self.log_inputs(run_id, inputs)
         return run_id
 
-    def _log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+    def log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+        """Log datasets as inputs of a run; one that is logged already is not logged again."""
+
         def log(client: MlflowClient) -> None:
             from mlflow import entities
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _HEADER = 100  # bytes of a SQLite database header; the change counter is at 24 to 27
-_WAL_INDEX_HEADER = 136  # bytes of the wal-index header, both copies and the checkpoint information
+_WAL_INDEX_HEADER = 96  # bytes of both copies of the wal-index header; behind them stand the readers' marks
 _WAL_HEADER = 32
 
 DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})

@@ -1,0 +1,35 @@
+"""Projects for the tests of the whole way: revision to status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from git_project import GitProject, clean_environ
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    keep = clean_environ()
+    for name in set(os.environ) - set(keep):
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> GitProject:
+    """The small lifecycle, committed and not applied."""
+    return GitProject(tmp_path / "project")
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., GitProject]:
+    """Makes a project of given documents."""
+
+    def make(documents: list[dict[str, Any]], name: str = "project", **settings: Any) -> GitProject:
+        return GitProject(tmp_path / name, documents, **settings)
+
+    return make

@@ -1,0 +1,162 @@
+"""A small real project for tests: a git repository, a training script, and the command line in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+TRAIN = """\
+import json, os, sys
+out = os.environ["MLOPS_OUTPUT"]
+depth = float(os.environ.get("MLOPS_PARAM_DEPTH", "1"))
+rows = open(os.environ["MLOPS_DATASET_TRAIN"]).read().count("\\n")
+if os.environ.get("MLOPS_PARAM_EXIT"):
+    sys.exit(int(os.environ["MLOPS_PARAM_EXIT"]))
+json.dump({"rmse": 10.0 / depth, "rows": rows}, open(os.path.join(out, "metrics.json"), "w"))
+open(os.path.join(out, "model.txt"), "w").write(f"a model of depth {depth}")
+print("trained with depth", depth)
+"""
+
+
+def document(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "mlops/v1",
+        "kind": kind,
+        "metadata": {"name": name, **metadata},
+        "spec": dict(spec),
+    }
+
+
+def experiment(name: str = "fit", **spec: Any) -> dict[str, Any]:
+    metadata = {key: spec.pop(key) for key in ("labels", "annotations") if key in spec}
+    base = {
+        "source": {"path": "training"},
+        "command": ["python", "train.py"],
+        "parameters": {"depth": 1},
+        "datasets": {"train": "rows"},
+        "objective": {"metric": "rmse", "goal": "minimize"},
+        "retries": 0,
+    }
+    return document("Experiment", name, {**base, **spec}, **metadata)
+
+
+def lifecycle() -> list[dict[str, Any]]:
+    """One dataset, an experiment of two trials, a model, a version, two stages, two promotions."""
+    return [
+        document("Dataset", "rows", {"uri": "data/rows.csv", "format": "csv"}),
+        experiment(sweep={"strategy": "grid", "parameters": {"depth": [1, 2]}, "parallel": 2}),
+        document("Model", "m", {"description": "A model"}),
+        version("1.0.0"),
+        document("Stage", "dev", {"gates": [{"metric": {"name": "rmse", "max": 20}}]}),
+        document("Stage", "prod", {"after": "dev", "gates": [{"metric": {"name": "rmse", "max": 9}}]}),
+        promotion("dev", "1.0.0"),
+        promotion("prod", "1.0.0"),
+    ]
+
+
+def version(number: str, **spec: Any) -> dict[str, Any]:
+    base = {"model": "m", "version": number, "source": {"experiment": "fit", "artifact": "model.txt"}}
+    return document("ModelVersion", f"m-{number}", {**base, **spec})
+
+
+def promotion(stage: str, number: str) -> dict[str, Any]:
+    return document("Promotion", f"m-{stage}", {"model": "m", "stage": stage, "version": number})
+
+
+class GitProject:
+    """A project folder in a git repository of its own."""
+
+    def __init__(self, root: Path, documents: list[dict[str, Any]] | None = None, **project: Any) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self.git("init", "-q", "-b", "main")
+        self.write("training/train.py", TRAIN)
+        self.write("data/rows.csv", "x,y\n1,2\n3,4\n")
+        self.write("mlops.yaml", yaml.safe_dump(document("Project", "p", project)))
+        self.declare(lifecycle() if documents is None else documents)
+        self.commit("first")
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def write(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def declare(self, documents: list[dict[str, Any]]) -> None:
+        self.write("resources/all.yaml", yaml.safe_dump_all(documents, sort_keys=False))
+
+    def commit(self, message: str = "change") -> str:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+    def run(self, *arguments: str, capsys: Any = None) -> int:
+        """The command line, in this process; gives its exit code."""
+        from mlops.cli import run
+
+        return run(["--project", str(self.root), *arguments])
+
+    def json(self, capsys: Any, *arguments: str) -> Any:
+        """A command's JSON output."""
+        capsys.readouterr()
+        self.run(*arguments, "-o", "json")
+        return json.loads(capsys.readouterr().out)
+
+    @property
+    def client(self) -> Any:
+        """A plain MLflow client on the project's store."""
+        from mlflow.tracking.client import MlflowClient
+
+        uri = f"sqlite:///{self.root}/.mlops/mlflow.db"
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def world(self) -> dict[str, Any]:
+        """What MLflow holds, without ids, times and paths: equal worlds give equal values."""
+        client = self.client
+        runs = []
+        for found in client.search_experiments():
+            for run in client.search_runs([found.experiment_id], max_results=1000):
+                tags = run.data.tags
+                runs.append(
+                    (
+                        found.name,
+                        tags.get("mlops.fingerprint"),
+                        run.info.status,
+                        tags.get("mlops.outcome"),
+                        tags.get("mlops.attempt"),
+                        tuple(sorted(run.data.metrics.items())),
+                        tuple(sorted(run.data.params.items())),
+                    )
+                )
+        versions = [
+            (
+                found.name,
+                int(found.version),
+                tuple(sorted(found.tags[t] for t in ("mlops.version", "mlops.digest") if t in found.tags)),
+                tuple(sorted(t for t in found.tags if t.startswith("mlops.stage."))),
+                len(json.loads(found.tags.get("mlops.stage.prod.history", "[]"))),
+            )
+            for found in client.search_model_versions()
+        ]
+        models = [
+            (found.name, found.description, tuple(sorted((a, int(v)) for a, v in found.aliases.items())))
+            for found in client.search_registered_models()
+        ]
+        return {"runs": sorted(runs), "versions": sorted(versions), "models": sorted(models)}
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without what would point MLflow or git elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GIT_"))}
