@@ -44,8 +44,8 @@ def expecting(min_rows: int | None = None, **columns: dict[str, Any]) -> Expecte
         (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name"),
         (b'a,b\n1,"TOP-SECRET\n2,3\n', "a quote that is opened and never closed"),
         (b'"a,b\n1,2\n', None),
-        (b"a\n" + b"x" * (9 << 20) + b"\n", "row longer than 8 MiB"),
-        (b"x" * (9 << 20), "row longer than 8 MiB"),
+        (b"a\n" + b"x" * (3 << 20) + b"\n", "row longer than 2 MiB"),
+        (b"x" * (3 << 20), "row longer than 2 MiB"),
         (b"\x00\x01\x02\x03", "0 rows are fewer than minRows 1"),
     ],
 )

@@ -21,8 +21,11 @@ NULLS = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
     *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 ]
-_LONGEST_ROW = 8 << 20  # bytes; also the memory of one batch
+_LONGEST_ROW = 2 << 20  # bytes; also that of one batch, of which Arrow reads up to 32 ahead
 _QUOTE_OR_END = re.compile(rb'["\r\n]')
+# Of Arrow's message only the numbers: the row's own text follows them. Arrow's handler of invalid rows is no
+# way to them, since it decodes the row first and cannot raise where that fails.
+_RAGGED = re.compile(r"Row #(\d+): Expected \d+ columns, got (\d+)")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,12 +52,6 @@ class CsvRows:
 
         if not self._lines.has_rows():
             return
-        ragged: list[tuple[int | None, int]] = []
-
-        def refuse(row: Any) -> str:
-            ragged.append((row.number, row.actual_columns))
-            return "error"
-
         last = None
         with decoding(self._shown, "CSV"):
             try:
@@ -64,7 +61,7 @@ class CsvRows:
                     read_options=arrow_csv.ReadOptions(
                         use_threads=False, block_size=_LONGEST_ROW, column_names=self.names
                     ),
-                    parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+                    parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
                     convert_options=arrow_csv.ConvertOptions(
                         column_types=dict.fromkeys(self.names, "string"),
                         null_values=NULLS,
@@ -76,8 +73,8 @@ class CsvRows:
                         last = batch
                     yield batch
             except ValueError as error:
-                if ragged:
-                    raise self._ragged(*ragged[0]) from error
+                if (ragged := _RAGGED.search(str(error))) is not None:
+                    raise self._ragged(*ragged.groups()) from error
                 raise
         self._refuse_open_quote(last)
 
@@ -115,11 +112,10 @@ class CsvRows:
                 raise Problem("Unreadable", what, fix="Give each column its own name.")
         return names
 
-    def _ragged(self, number: int | None, found: int) -> Problem:
-        where = "a row" if number is None else f"data row {number}"
+    def _ragged(self, number: str, found: str) -> Problem:
         return Problem(
             "Unreadable",
-            f"{self._shown}: {where} has {found} values where the header has {len(self.names)}",
+            f"{self._shown}: data row {number} has {found} values where the header has {len(self.names)}",
             fix="Quote values that contain a comma, and write every row completely.",
         )
 

@@ -32,6 +32,7 @@ from mlops.data.request import (
     Problem,
     printable,
 )
+from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedDataset
 
 
@@ -184,6 +185,8 @@ def _isolated(request: DatasetRequest, failed: dict[str, Problem]) -> Iterator[N
         yield
     except Problem as problem:
         failed[request.name] = problem
+    except MlopsError as error:  # from whoever reads the revision; it already says what and what to do
+        failed[request.name] = Problem("Unreadable", f"{request.display}: {error.what}", fix=error.fix)
     except Exception as error:
         what = f"{request.display} cannot be read ({type(error).__name__})"
         failed[request.name] = Problem("Unreadable", what, fix="Check the data, spec.uri and spec.format.")

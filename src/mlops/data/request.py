@@ -103,7 +103,7 @@ class DatasetRequest:
     @property
     def display(self) -> str:
         """The URI for messages: without credentials, query and control characters."""
-        return printable(self.shown if self.shown is not None else _without_secrets(self.uri))
+        return printable(_without_secrets(self.shown if self.shown is not None else self.uri))
 
 
 class Problem(Stalled):
@@ -120,5 +120,6 @@ def printable(text: str) -> str:
 
 
 def _without_secrets(uri: str) -> str:
-    uri = re.sub(r"://[^/]*@", "://…@", uri)
+    # abfss://container@account is an address; before any other @, and behind a colon, may stand a secret
+    uri = re.sub(r"^(?!abfss://[^/:@]*@)([^/]*)://[^/]*@", r"\1://…@", uri)
     return re.sub(r"\?[^/?]*=.*$", "?…", uri)
