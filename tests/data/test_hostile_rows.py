@@ -81,9 +81,9 @@ def test_many_rows_do_not_show_in_memory(place: Place, kind: str) -> None:
     else:
         schema = pa.schema({"a": pa.float64(), "b": pa.string()})
         with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+            words = pa.repeat("a-longer-word-that-takes-room-" * 2, rows)
             for part in range(20):
-                values = [float(i) for i in range(part * rows, (part + 1) * rows)]
-                words = [f"a-longer-word-that-takes-room-{value:020.3f}" for value in values]
+                values = pa.array(range(part * rows, (part + 1) * rows)).cast(pa.float64())
                 writer.write_table(pa.table({"a": values, "b": words}), row_group_size=50_000)
     assert path.stat().st_size > 180 << 20
     code = (
