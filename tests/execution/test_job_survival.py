@@ -162,7 +162,7 @@ def test_a_supervisor_killed_at_any_line_never_runs_it_twice_and_never_hides_it(
         elif status.state == "exited":
             assert ran.read_text() == "x\n"
         else:
-            assert not ran.exists() or ran.read_text() == "x\n"
+            assert not ran.exists() or ran.read_text() in ("", "x\n"), "at most once, perhaps cut short"
             executor.start(job)
             assert executor.poll(job.id) == status
         if not mark.exists():
