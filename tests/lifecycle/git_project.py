@@ -36,7 +36,7 @@ def document(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> 
 def experiment(name: str = "fit", **spec: Any) -> dict[str, Any]:
     metadata = {key: spec.pop(key) for key in ("labels", "annotations") if key in spec}
     base = {
-        "source": {"path": "training"},
+        "source": {"path": "training", "include": ["**/*.py"]},
         "command": ["python", "train.py"],
         "parameters": {"depth": 1},
         "datasets": {"train": "rows"},

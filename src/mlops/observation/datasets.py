@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cached_property
+import posixpath
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from mlops.data import DatasetRequest, DigestCache, Materialised, materialise, observe_all
+from mlops.data import DatasetRequest, DigestCache, Materialised, Problem, materialise, observe_all
+from mlops.data.request import printable
 from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedDataset
 from mlops.planning.desired import Desired
 from mlops.resources import Dataset
 from mlops.source.snapshot import Snapshot
 
+MOST_LINKS: Final = 40  # as Linux follows in a path
+
 
 class Inside:
-    """The regular files of a snapshot, as datasets see them; links are left out."""
+    """The files of a snapshot as datasets see them: a link is the file that it leads to."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self.files: Mapping[str, tuple[str, int]] = _Files(snapshot)
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The content of files at the revision."""
+        leads = {path: _target(self._snapshot, path) for path in paths}
+        content = self._snapshot.read(set(leads.values()))
+        return {path: content[target] for path, target in leads.items() if target in content}
+
+
+class _Files(Mapping[str, tuple[str, int]]):
+    """Path → (blob id, size in bytes); a file of a working tree is hashed when it is looked up, not before."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
-    @cached_property
-    def files(self) -> Mapping[str, tuple[str, int]]:
-        """Path → (blob id, size in bytes)."""
-        entries = self._snapshot.entries().values()
-        return {
-            entry.path: (entry.blob, entry.size) for entry in entries if entry.mode in ("100644", "100755")
-        }
+    def __getitem__(self, path: str) -> tuple[str, int]:
+        entries = self._snapshot.entries()
+        entry = entries[path]
+        if entry.is_link:
+            entry = entries[_target(self._snapshot, path)]
+        return entry.blob, entry.size
 
-    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """The content of files at the revision."""
-        return self._snapshot.read(paths)
+    def __contains__(self, path: object) -> bool:
+        return path in self._snapshot.entries()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._snapshot.entries())
+
+    def __len__(self) -> int:
+        return len(self._snapshot.entries())
+
+
+def _target(snapshot: Snapshot, path: str) -> str:
+    """The file that a path leads to, through links within the project; raises Problem for any other link."""
+    entries = snapshot.entries()
+    at = path
+    for _ in range(MOST_LINKS):
+        if at not in entries:
+            break
+        if not entries[at].is_link:
+            return at
+        text = snapshot.read([at])[at].decode("utf-8", "surrogateescape")
+        if text.startswith("/"):
+            break
+        at = posixpath.normpath(posixpath.join(posixpath.dirname(at), text))
+    what = f"{printable(path)} is a link that does not lead to a file of the project"
+    raise Problem("Unreadable", what, fix="Put the file itself there, or declare where it is as the URI.")
 
 
 def request(dataset: Dataset, substitute: Callable[[str], str]) -> DatasetRequest:

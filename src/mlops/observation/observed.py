@@ -71,8 +71,10 @@ class Ledger:
         return {
             "experiments": [[e.name, e.experiment_id, dict(e.tags)] for e in self.experiments.values()],
             "runs": [
-                [r.run_id, r.experiment, r.name, r.status, r.started_ms, r.ended_ms]
-                + [dict(r.tags), dict(r.parameters), dict(r.metrics)]
+                [
+                    *(r.run_id, r.experiment, r.name, r.status, r.started_ms, r.ended_ms),
+                    *(dict(r.tags), dict(r.parameters), dict(r.metrics)),
+                ]
                 for r in self.runs.values()
             ],
             "models": [[m.name, m.description, dict(m.tags), dict(m.aliases)] for m in self.models.values()],

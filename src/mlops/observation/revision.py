@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mlops.errors import MlopsError
-from mlops.execution.virtualenv import EnvironmentSpec, environment_digest
+from mlops.execution.requirements import EnvironmentSpec, environment_digest
 from mlops.planning.desired import Code, Desired
 from mlops.resources import Experiment, Loaded, Project
 from mlops.source.select import select
@@ -110,9 +110,11 @@ def _code(snapshot: Snapshot, experiment: Experiment, texts: Mapping[str, bytes]
     source = experiment.spec.source
     folder = normal(source.path)
     entries = snapshot.entries()
-    spec = environment_spec(experiment, texts)
-    environment = environment_digest(spec) if spec is not None else OWN_ENVIRONMENT
+    environment = OWN_ENVIRONMENT
     try:
+        spec = environment_spec(experiment, texts)
+        if spec is not None:
+            environment = environment_digest(spec)
         paths = select(entries, folder, source.include, source.exclude)
         files = {within(folder, path): entries[path].blob for path in paths}
         command: tuple[str, ...] = experiment.spec.command or ()
