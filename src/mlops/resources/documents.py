@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from mlops.errors import Location
 from mlops.resources.core_schema import MAX_BYTES
 from mlops.resources.document import NAME_PATTERN, Document
-from mlops.resources.fields import View
 from mlops.resources.key import KINDS, PLANNED_KINDS, Key
 from mlops.resources.kinds import MODELS, AnyResource, Resource
 from mlops.resources.nearest import Nearest
@@ -25,28 +25,24 @@ from mlops.resources.yaml_places import BrokenText, LocatedDocument, read_docume
 from mlops.resources.yaml_reading import Start, Unusual, read_values
 
 _NOT_TEXT = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DIGEST_BYTES = 16
 _ESCAPED_CONTROL = re.compile(rb"\\u00[01]")
 _NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
 _IDENTITY = re.compile(r"""^(\s*(?:-\s+)?)(kind|metadata|name|model|version)\s*:\s*["']?([^\s"'#,}]*)""")
 _FLOW_NAME = re.compile(r"""[{,]\s*(name|model|version)\s*:\s*["']?([^\s"'#,}]+)""")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One document of a file, as far as it is known."""
 
     key: Key  # its kind and name; where they are wrong, those it most likely means
-    view: View  # the validated resource, or the plain values of a broken document
+    values: Mapping[str, Any]  # the document itself, unchecked where it is broken
     file: str
     start: Start
-    index: int  # of the document in its file, counting those that can be parsed; -1: it cannot be
+    ordinal: int  # of the document in its file, counting those that can be parsed; -1: it cannot be
     wrong: frozenset[FieldPath] = frozenset()  # fields that are reported already
     valid: bool = True
-
-    @property
-    def resource(self) -> Resource | None:
-        """The validated resource; None of a broken document."""
-        return cast(Resource, self.view) if self.valid else None
+    resource: Resource | None = None  # a valid one that came from a cache is built when it is asked for
 
     @property
     def location(self) -> Location:
@@ -69,18 +65,45 @@ def _adapter() -> TypeAdapter[tuple[list[Start], list[Resource]]]:
     return TypeAdapter(tuple[list[Start], list[AnyResource]])
 
 
-def from_payload(file: str, payload: bytes) -> FileContent | None:
-    """A file without problems from what was kept of it, or None if that is damaged."""
-    try:
-        starts, resources = _adapter().validate_json(payload)
-    except ValidationError:
-        return None
-    return FileContent(_valid_records(file, starts, resources), payload=payload)
+def _payload(starts: list[Start], values: list[Any]) -> bytes:
+    """The documents of a file as JSON, behind the beginning of its digest."""
+    content = json.dumps(
+        [starts, values], ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    ).encode()
+    return _digest(content) + content
 
 
-def _valid_records(file: str, starts: Iterable[Start], resources: Iterable[Resource]) -> tuple[Record, ...]:
-    pairs = enumerate(zip(starts, resources, strict=True))
-    return tuple(Record(resource.key, resource, file, start, index) for index, (start, resource) in pairs)
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:_DIGEST_BYTES]
+
+
+def from_payloads(payloads: Mapping[str, bytes]) -> dict[str, FileContent]:
+    """Files without problems, by path, from what was kept of them; damaged ones are left out.
+
+    What was kept had been validated, by this very engine (see `engine_version`): it is not validated again.
+    """
+    contents = {
+        file: payload[_DIGEST_BYTES:]
+        for file, payload in payloads.items()
+        if payload[:_DIGEST_BYTES] == _digest(payload[_DIGEST_BYTES:])
+    }
+    # One parse of all of them shares the names of fields.
+    parsed = json.loads(b"[" + b",".join(contents.values()) + b"]")
+    return {
+        file: FileContent(_valid_records(file, starts, values), payload=payloads[file])
+        for file, (starts, values) in zip(contents, parsed, strict=True)
+    }
+
+
+def _valid_records(
+    file: str, starts: list[Start], values: list[Any], resources: list[Resource] | None = None
+) -> tuple[Record, ...]:
+    records = []
+    for index, (start, value) in enumerate(zip(starts, values, strict=True)):
+        resource = resources[index] if resources else None
+        key = Key(value["kind"], value["metadata"]["name"])
+        records.append(Record(key, value, file, start, index, frozenset(), True, resource))
+    return tuple(records)
 
 
 def read_file(file: str, data: bytes, nearest: Nearest) -> FileContent:
@@ -112,18 +135,16 @@ def _read_fast(file: str, text: str, nearest: Nearest) -> FileContent | None:
     """A file in which all is well; None if anything is not."""
     try:
         starts, values = read_values(text)
-        payload = json.dumps(
-            [starts, values], ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode()
+        payload = _payload(starts, values)
         if _ESCAPED_CONTROL.search(payload):
             return None
-        _, resources = _adapter().validate_json(payload)
+        _, resources = _adapter().validate_json(payload[_DIGEST_BYTES:])
     except (Unusual, ValidationError, ValueError):
         return None
-    for resource in resources:
-        if any(break_rules(resource.kind, resource, nearest)):
+    for value in values:
+        if any(break_rules(value["kind"], value, nearest)):
             return None
-    return FileContent(_valid_records(file, starts, resources), payload=payload)
+    return FileContent(_valid_records(file, starts, values, resources), payload=payload)
 
 
 def _read_slowly(file: str, text: str, nearest: Nearest) -> FileContent:
@@ -163,7 +184,7 @@ def _check(
         finding = Finding((), "is not a resource", "Write apiVersion, kind, metadata and spec.")
         return None, _problems(file, None, [*found, (*start, finding)])
     kind, model, key = _identity(raw, nearest)
-    resource: Document | None = None
+    resource: Resource | None = None
     findings: list[Finding] = []
     if model is None:
         findings.append(_unknown_kind(raw, kind))
@@ -172,18 +193,16 @@ def _check(
             findings.append(_unknown_kind(raw, kind))
             raw = {**raw, "kind": kind}
         try:
-            resource = model.model_validate(raw)
+            resource = cast(Resource, model.model_validate(raw))
         except ValidationError as error:
             findings += findings_of(error, raw, model, nearest)
-        view: View = resource if resource is not None else raw
-        findings += [f for f in break_rules(kind, view, nearest) if f.path not in {g.path for g in findings}]
+        findings += [f for f in break_rules(kind, raw, nearest) if f.path not in {g.path for g in findings}]
     found += [(*document.find(f.path, on_key=f.on_key), f) for f in findings if f.path not in seen]
     valid = resource is not None and not found
     record = None
     if key is not None:
-        view = resource if valid and resource is not None else raw
         wrong = frozenset(finding.path for _, _, finding in found)
-        record = Record(key, view, file, start, index, wrong, valid)
+        record = Record(key, raw, file, start, index, wrong, valid, resource if valid else None)
     return record, _problems(file, str(key) if key else None, found)
 
 

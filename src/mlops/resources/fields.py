@@ -45,7 +45,17 @@ def find(view: View, pattern: Steps) -> list[tuple[FieldPath, Any]]:
     return found
 
 
+def value_at(view: View, pattern: Steps) -> Any:
+    """The value at a pattern without `*`, or None."""
+    value: Any = view
+    for name, attribute in pattern:
+        value = value.get(name) if isinstance(value, dict) else getattr(value, attribute, None)
+        if value is None:
+            return None
+    return value
+
+
 def text_at(view: View, pattern: Steps) -> str | None:
     """The text that stands there, or None if there is none."""
-    found = find(view, pattern)
-    return found[0][1] if found and isinstance(found[0][1], str) else None
+    value = value_at(view, pattern)
+    return value if isinstance(value, str) else None

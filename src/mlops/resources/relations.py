@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from mlops.resources.documents import Record
-from mlops.resources.fields import View, find, steps, text_at
+from mlops.resources.fields import View, steps, text_at, value_at
 from mlops.resources.key import Key
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import Finding, shown
@@ -83,7 +83,7 @@ def check_relations(records: Iterable[Record], nearest: Nearest) -> Found:
 
 
 def _parsed(records: Iterable[Record]) -> list[Record]:
-    return [record for record in records if record.index >= 0]
+    return [record for record in records if record.ordinal >= 0]
 
 
 def _others(record: Record, group: list[Record]) -> str:
@@ -102,7 +102,7 @@ def _declared_twice(by_key: dict[Key, list[Record]]) -> Found:
 def _dangling(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]], nearest: Nearest) -> Found:
     for kind, records in by_kind.items():
         for record in _parsed(records):
-            for path, target in references_in(kind, record.view):
+            for path, target in references_in(kind, record.values):
                 if target not in by_key:
                     near = nearest.nearest(target.name, (r.key.name for r in by_kind[target.kind]))
                     fix = f"Did you mean {near}?" if near else f"Declare that {target.kind}, or name another."
@@ -116,11 +116,12 @@ def _not_unique(by_kind: dict[str, list[Record]]) -> Found:
     for kind, (identity, field, what) in _UNIQUE.items():
         groups: dict[Identity, list[Record]] = defaultdict(list)
         for record in _parsed(by_kind[kind]):
-            groups[identity(record.view)].append(record)
+            groups[identity(record.values)].append(record)
         for found, group in groups.items():
             if len(group) > 1 and None not in found and len({record.key for record in group}) > 1:
                 for record in group:
-                    path = field if find(record.view, steps(".".join(field))) else ("metadata", "name")
+                    given = value_at(record.values, steps(".".join(field))) is not None
+                    path = field if given else ("metadata", "name")
                     yield (
                         record,
                         Finding(path, f"{what}: {_others(record, group)}", "Change or remove one of them."),
@@ -129,7 +130,7 @@ def _not_unique(by_kind: dict[str, list[Record]]) -> Found:
 
 def _cycles(stages: list[Record]) -> Found:
     """Stages that come after themselves; each has at most one `after`, so one walk finds every cycle."""
-    after = {record.key.name: text_at(record.view, _AFTER) for record in _parsed(stages)}
+    after = {record.key.name: text_at(record.values, _AFTER) for record in _parsed(stages)}
     cycles: dict[str, str] = {}
     done: set[str] = set()
     for start in after:
@@ -153,18 +154,18 @@ def _promotions(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]
     declared: dict[str | None, set[str | None]] = defaultdict(set)
     unsure: list[Record] = []
     for version in by_kind["ModelVersion"]:
-        model, number = _number(version.view)
+        model, number = _number(version.values)
         if model and number and (version.valid or is_semver(number)):
             declared[model].add(number)
         else:
             unsure.append(version)
     # What a broken document meant is not known where its model or number is not.
-    unsure_models = {_number(version.view)[0] for version in unsure}
+    unsure_models = {_number(version.values)[0] for version in unsure}
     for record in _parsed(by_kind["Promotion"]):
-        model, number = _number(record.view)
+        model, number = _number(record.values)
         if number == LATEST:
-            stage = by_key.get(Key("Stage", text_at(record.view, _STAGE) or ""), [])
-            if any(find(each.view, _APPROVALS) for each in stage):
+            stage = by_key.get(Key("Stage", text_at(record.values, _STAGE) or ""), [])
+            if any(value_at(each.values, _APPROVALS) is not None for each in stage):
                 what = "cannot be latest, as the stage asks for approvals"
                 yield record, Finding(("spec", "version"), what, "Name the version that is to be approved.")
         elif model and number and Key("Model", model) in by_key and number not in declared[model]:
@@ -182,9 +183,9 @@ def _promotions(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]
 
 def _bound_without_objective(versions: list[Record], by_key: dict[Key, list[Record]]) -> Found:
     for record in _parsed(versions):
-        name = text_at(record.view, _EXPERIMENT)
+        name = text_at(record.values, _EXPERIMENT)
         for experiment in by_key.get(Key("Experiment", name), ()) if name else ():
-            if experiment.index >= 0 and not find(experiment.view, _OBJECTIVE):
+            if experiment.ordinal >= 0 and value_at(experiment.values, _OBJECTIVE) is None:
                 what = f"the experiment {shown(name)} has no objective, so it has no best run"
                 yield (
                     record,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from mlops.resources.documents import Record
-from mlops.resources.fields import View, find, steps, text_at
+from mlops.resources.fields import find, steps, text_at, value_at
 from mlops.resources.nearest import Nearest
 from mlops.resources.places import variables_in
 from mlops.resources.problem import FieldPath, Finding, shown
@@ -17,7 +17,6 @@ SUBMODULE = "160000"
 _MOST_SUGGESTED = 2_000  # among more files than these no name is near
 
 _VARIABLES = steps("spec.variables.*")
-_GROUPS = steps("spec.groups.*")
 _URIS = {
     "Dataset": [steps("spec.uri")],
     "Project": [steps("spec.tracking.uri"), steps("spec.tracking.artifacts"), steps("spec.state.uri")],
@@ -36,12 +35,20 @@ class Lists:
     groups: frozenset[str] | None = None
 
 
-def lists_of(project: View | None) -> Lists:
-    """The lists of a Project, also of a broken one as far as they can be read."""
-    if project is None:
+def lists_of(projects: Sequence[Record]) -> Lists:
+    """The lists of the first Project, also of a broken one as far as they can be read."""
+    spec = projects[0].values.get("spec") if projects and projects[0].ordinal >= 0 else None
+    if not isinstance(spec, dict):
         return Lists()
-    variables = frozenset(name for _, name in find(project, _VARIABLES) if isinstance(name, str))
-    return Lists(variables, frozenset(str(path[-1]) for path, _ in find(project, _GROUPS)))
+    variables, groups = spec.get("variables", []), spec.get("groups", {})
+    return Lists(
+        frozenset(filter(_is_text, variables)) if isinstance(variables, list) else None,
+        frozenset(groups) if isinstance(groups, dict) else None,
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 class Tree:
@@ -85,9 +92,9 @@ def check_surroundings(
         nearest: suggests names.
     """
     for record in records:
-        if record.index < 0:
+        if record.ordinal < 0:
             continue
-        kind, view = record.key.kind, record.view
+        kind, view = record.key.kind, record.values
         for pattern in _URIS.get(kind, ()):
             for path, uri in find(view, pattern):
                 for name in variables_in(uri) if isinstance(uri, str) else ():
@@ -118,19 +125,19 @@ def _variable(
 
 
 def _code(record: Record, tree: Tree, nearest: Nearest) -> Iterator[tuple[Record, Finding]]:
-    source = text_at(record.view, _SOURCE)
+    source = text_at(record.values, _SOURCE)
     if source is not None:
         folder = source.rstrip("/").removeprefix("./") or "."
         found = tree.kind(folder)
         if found != "folder":
             fix = _nearest_path(folder, tree.folders, nearest) or "Name a folder that git tracks."
             yield record, Finding(("spec", "source", "path"), _instead("folder", found), fix)
-        elif find(record.view, _ENTRY_POINT):
+        elif value_at(record.values, _ENTRY_POINT) is not None:
             manifest = "MLproject" if folder == "." else f"{folder}/MLproject"
             if tree.kind(manifest) != "file":
                 what = f"needs a file {shown(manifest, 'MLproject')}, and there is none"
                 yield record, Finding(("spec", "entryPoint"), what, "Add it, or use spec.command.")
-    requirements = text_at(record.view, _REQUIREMENTS)
+    requirements = text_at(record.values, _REQUIREMENTS)
     if requirements is not None:
         found = tree.kind(requirements.removeprefix("./"))
         if found != "file":

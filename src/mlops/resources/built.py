@@ -1,0 +1,54 @@
+"""Valid resources by key, each built when it is first asked for: most commands look at few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from pydantic import ValidationError
+
+from mlops.errors import MlopsError
+from mlops.resources.documents import Record
+from mlops.resources.key import Key
+from mlops.resources.kinds import MODELS, Resource
+
+
+class Built(Mapping[Key, Resource]):
+    """A read-only mapping over documents that have been found to be valid.
+
+    Args:
+        records: those documents, by key.
+    """
+
+    def __init__(self, records: Mapping[Key, Record]) -> None:
+        self._records = records
+        self._built = {key: record.resource for key, record in records.items() if record.resource is not None}
+
+    def __getitem__(self, key: Key) -> Resource:
+        resource = self._built.get(key)
+        if resource is None:
+            resource = self._built[key] = _build(self._records[key])
+        return resource
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"Built({', '.join(map(str, self._records))})"
+
+
+def _build(record: Record) -> Resource:
+    try:
+        return cast(Resource, MODELS[record.key.kind].model_validate(record.values))
+    except ValidationError:
+        # Only valid files are kept, under a digest: somebody wrote into the cache.
+        what = f"the cache holds a {record.key} that no file declares"
+        raise MlopsError(
+            what, where=record.location, fix="Delete the state database; it is rebuilt."
+        ) from None
