@@ -48,7 +48,7 @@ class Artifacts(Connection):
         if found is None:
             return None
         uri, location = found
-        with self._reported(doing), self._here(uri, location) as root:
+        with self._reported(doing), self._here(location) as root:
             digest, size = content(root)
         return Artifact(uri, digest, size)
 
@@ -81,7 +81,7 @@ class Artifacts(Connection):
         return uri, uri
 
     @contextmanager
-    def _here(self, uri: str, location: str) -> Iterator[Path]:
+    def _here(self, location: str) -> Iterator[Path]:
         """The artifact on this machine: in place where it is local, else downloaded for as long as needed."""
         path = local_path(location)
         if path is not None:
@@ -96,7 +96,9 @@ class Artifacts(Connection):
         from mlflow.artifacts import download_artifacts
 
         with tempfile.TemporaryDirectory(prefix="mlops-artifact-") as folder:
-            yield Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.store.uri))
+            yield Path(
+                download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=self.store.uri)
+            )
 
     def download(self, run_id: str, path: str, to: Path) -> Path:
         """Copy a file or folder of a run into the folder `to`; gives where it is.

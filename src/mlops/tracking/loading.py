@@ -19,7 +19,7 @@ import importlib.metadata
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -41,6 +41,9 @@ DEFERRED = frozenset(
         "mlflow.types",
     }
 )
+# While importing, a missing name of these that is a submodule's is that submodule: no other is spelled so.
+SUBMODULES_FIRST = frozenset({"mlflow", "mlflow.types"})
+
 # pyarrow is among them because it would settle, for good, to do without the numpy that is hidden from it.
 OPTIONAL = frozenset({"pandas", "numpy", "scipy", "sklearn", "pyarrow", "pygments"})
 
@@ -49,6 +52,7 @@ CLIENT_MODULES = ("mlflow.artifacts", "mlflow.tracking.client")
 DATABASE_MODULES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
 
 _lock = threading.RLock()
+_incomplete: dict[str, Callable[[], None]] = {}  # deferred packages: what runs their own code
 
 
 def load(*, database: bool) -> None:
@@ -71,6 +75,7 @@ def load(*, database: bool) -> None:
                 _import(modules)
         except Exception as error:
             logging.getLogger(__name__).debug("the quick import failed, importing all of MLflow: %s", error)
+            _incomplete.clear()
             for name in [n for n in sys.modules if n.partition(".")[0] == "mlflow" and n not in present]:
                 del sys.modules[name]
             importlib.invalidate_caches()
@@ -149,32 +154,53 @@ class _Deferred(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         real, name = self._real, module.__name__
-        # The top package's names are mostly its submodules: importing one of them is enough.
-        submodules = name == "mlflow"
         lock = threading.RLock()
+        module.__loader__ = real
+        if module.__spec__ is not None:
+            module.__spec__.loader = real
+
+        def complete(attribute: str = "") -> None:
+            """Run the package's own code, once; again later if a hidden library kept `attribute` away."""
+            with lock:
+                if module.__dict__.get("__getattr__") is not missing:
+                    return
+                if name == "mlflow":
+                    _complete_the_rest()
+                del module.__dict__["__getattr__"]
+                try:
+                    real.exec_module(module)
+                except BaseException:
+                    module.__dict__["__getattr__"] = missing
+                    raise
+                if attribute and attribute not in module.__dict__ and _hiding():
+                    module.__dict__["__getattr__"] = missing
+                    raise AttributeError(f"module {name!r} has no attribute {attribute!r} yet")
 
         def missing(attribute: str) -> object:
             if attribute.startswith("__"):
                 raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-            if submodules:
+            if name in SUBMODULES_FIRST and _hiding():
                 found = _submodule(f"{name}.{attribute}")
                 if found is not None:
                     return found
-            with lock:
-                if module.__dict__.get("__getattr__") is missing:
-                    del module.__dict__["__getattr__"]
-                    module.__spec__.loader = real  # type: ignore[union-attr]
-                    module.__loader__ = real
-                    try:
-                        real.exec_module(module)
-                    except BaseException:
-                        module.__dict__["__getattr__"] = missing
-                        raise
+            complete(attribute)
             return getattr(module, attribute)
 
         module.__dict__["__getattr__"] = missing
-        if submodules:
+        _incomplete[name] = complete
+        if name == "mlflow":
             module.__dict__["__version__"] = importlib.metadata.version("mlflow")
+
+
+def _complete_the_rest() -> None:
+    """Complete the packages below `mlflow` in the order in which it imports them itself."""
+    for name in ("mlflow.types", "mlflow.models", *sorted(_incomplete)):
+        if name != "mlflow" and name in _incomplete:
+            _incomplete.pop(name)()
+
+
+def _hiding() -> bool:
+    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
 
 
 def _submodule(name: str) -> ModuleType | None:

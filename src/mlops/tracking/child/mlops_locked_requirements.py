@@ -10,20 +10,15 @@ Standard library only, any Python from 3.8. Whenever anything is unclear, MLflow
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
+import ast
 import os
+import pickletools
 import re
 import sys
+import sysconfig
+import zipfile
+from importlib import metadata
 
-TYPE_CHECKING = False  # the real one costs every process of the training the import of typing
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
-    from typing import Any
-
-_TARGET = "mlflow.utils.environment"
 _NEVER = frozenset(
     ("mlflow", "mlflow-skinny", "mlflow-tracing", "mlops-controller", "pip", "setuptools", "wheel")
 )
@@ -31,73 +26,6 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*$")
 _SOURCE_LIMIT = 2000000  # bytes of a user's module that is read for its imports
 _MODEL_LIMIT = 200000000  # bytes of a pickle that is looked through
-
-
-def watch(locked: frozenset[str]) -> None:
-    """Wrap MLflow's inference as soon as the process imports MLflow; `locked` are distribution names."""
-    sys.meta_path.insert(0, _Finder(locked))
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Stands before the other finders until MLflow has been imported."""
-
-    def __init__(self, locked: frozenset[str]) -> None:
-        self.locked = locked
-        self.brought: frozenset[str] = frozenset()
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in ("mlflow", _TARGET):
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
-        return spec
-
-
-class _Loader(importlib.abc.Loader):
-    """The real loader, with something to do after it."""
-
-    def __init__(self, real: importlib.abc.Loader, finder: _Finder) -> None:
-        self._real = real
-        self._finder = finder
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._real.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._real
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._real
-        if module.__name__ == _TARGET:
-            self._real.exec_module(module)
-            _wrap(module, self._finder)
-            return
-        before = _tops()
-        self._real.exec_module(module)
-        self._finder.brought = _tops() - before
-
-
-def _wrap(module: Any, finder: _Finder) -> None:
-    original = getattr(module, "infer_pip_requirements", None)
-    if original is None:
-        return
-
-    def infer_pip_requirements(
-        model_uri: Any, flavor: Any, fallback: Any = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        try:
-            found = requirements(finder.locked, finder.brought, fallback or [], str(model_uri))
-        except Exception:  # a shortcut that fails must never fail the training: MLflow infers instead
-            found = []
-        return found or original(model_uri, flavor, fallback, *args, **kwargs)
-
-    infer_pip_requirements.__doc__ = original.__doc__
-    module.infer_pip_requirements = infer_pip_requirements
 
 
 def requirements(
@@ -139,9 +67,6 @@ def _tops() -> frozenset[str]:
 
 def _imported_by_user() -> set[str]:
     """The top-level modules that the user's own modules import, anywhere in their source."""
-    import ast
-    import sysconfig
-
     installed = tuple({p for p in sysconfig.get_paths().values() if p} | {sys.prefix, sys.base_prefix})
     found: set[str] = set()
     for module in list(sys.modules.values()):
@@ -166,9 +91,6 @@ def _imported_by_user() -> set[str]:
 
 def _named_by_model(folder: str) -> frozenset[str] | None:
     """The top-level modules that the model's files name; None where no file is of a known format."""
-    import pickletools
-    import zipfile
-
     found: set[str] = set()
     known = False
     # Some flavours name the model's file, some its folder.
@@ -203,8 +125,6 @@ def _owners(tops: frozenset[str], locked: frozenset[str]) -> dict[str, str]:
 
 
 def _provides(name: str) -> set[str]:
-    from importlib import metadata
-
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -217,8 +137,6 @@ def _provides(name: str) -> set[str]:
 
 
 def _requires(name: str) -> set[str]:
-    from importlib import metadata
-
     try:
         lines = metadata.requires(name) or []
     except metadata.PackageNotFoundError:
@@ -238,8 +156,6 @@ def _closure(name: str) -> set[str]:
 
 
 def _pin(name: str) -> str | None:
-    from importlib import metadata
-
     try:
         return "{}=={}".format(name, metadata.version(name).partition("+")[0])
     except metadata.PackageNotFoundError:

@@ -29,9 +29,9 @@ def _give_way() -> None:
 def _watch() -> None:
     locked = os.environ.get("MLOPS_LOCKED_PACKAGES")
     if locked:
-        import mlops_locked_requirements  # type: ignore[import-not-found]
+        import mlops_watch_mlflow  # type: ignore[import-not-found]
 
-        mlops_locked_requirements.watch(frozenset(locked.split()))
+        mlops_watch_mlflow.watch(frozenset(locked.split()))
 
 
 _watch()
