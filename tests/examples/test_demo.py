@@ -73,3 +73,28 @@ def test_what_the_demo_edits_is_in_the_example(demo: ModuleType) -> None:
     assert "features: weather\n" in (resources / "experiments.yaml").read_text()
     assert (resources / "promotions.yaml").read_text().count("version: 1.0.0") == 2
     assert "1.1.0" not in (resources / "model.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_the_demo_runs_to_its_end_with_production_rolled_back(tmp_path: Path) -> None:
+    import mlflow
+
+    done = subprocess.run([sys.executable, str(DEMO), str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/run/seattle-weather/.mlops/mlflow.db")
+    assert client.get_registered_model("seattle-weather").aliases == {
+        "dev": "2",
+        "staging": "1",
+        "production": "1",
+    }
+    trials = client.search_runs(
+        [client.get_experiment_by_name("seattle-weather/weather-ridge").experiment_id]
+    )
+    assert [run.info.status for run in trials] == ["FINISHED"] * 8
+    skills = {
+        number: client.get_run(client.get_model_version("seattle-weather", number).run_id).data.metrics[
+            "skill"
+        ]
+        for number in ("1", "2")
+    }
+    assert 0 < skills["1"] < skills["2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -115,3 +116,36 @@ def test_the_unchanged_script_has_not_one_line_about_this_project() -> None:
         'mlflow.log_metric("r2", ',
     ):
         assert line in text
+
+
+def test_under_the_controller_the_unchanged_script_logs_into_the_declared_run(tmp_path: Path) -> None:
+    import mlflow
+
+    project = tmp_path / "finance"
+    shutil.copytree(UNCHANGED.root, project, ignore=shutil.ignore_patterns(".mlops", "mlruns", "mlflow.db"))
+    for argv in (
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "add", "."],
+        [
+            *["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"],
+            "commit",
+            "--quiet",
+            "-m",
+            "Finance",
+        ],
+        [str(Path(sys.executable).parent / "mlops"), "apply"],
+    ):
+        done = subprocess.run(argv, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    client = mlflow.MlflowClient(f"sqlite:///{project}/.mlops/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("finance/finance-regression").experiment_id])
+    assert run.data.tags["mlops.resource"] == "Experiment/finance-regression"
+    assert run.data.params == {"alpha": "1.0"}
+    assert set(run.data.metrics) == {"mse", "r2"}
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "us-employment"
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (model.name, model.source_run_id) == ("Regression", run.info.run_id)
+    version = client.get_model_version_by_alias("finance-jobs", "production")
+    assert version.run_id == run.info.run_id
