@@ -1,0 +1,255 @@
+"""What the documentation says is so: links, reference, examples, and the commands it shows.
+
+In README.md and docs/ a ```console block is a session: its `$ ` lines are run, in order, each page going on where
+the page before it stopped, and every line of output that it shows has to come (numbers, hashes, times and paths
+aside; `…` stands for lines left out). `<!-- file: PATH -->` before a block writes it to that file,
+`<!-- edit: PATH -->` before a ```diff block makes that edit. A ```python block is run, too, unless it begins
+with `# not run here`. Everything else (```sh, ```text) is not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+import mlops.planning.context
+import mlops.planning.runs
+from mlops.cli import COMMANDS, cli
+from mlops.planning.conditions import FAILURES
+from mlops.resources import reference
+from mlops.resources.kinds import MODELS
+from mlops.resources.loading import load
+from mlops.source.initialise import commit_all, initialise
+from mlops.source.snapshot import GitSnapshot
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+TEMPLATE = ROOT / "src/mlops/cli/template"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+SKIPPED = "# not run here"
+_BLOCK = re.compile(r"^(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_SAME = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"(?<![\w/.:-])/[\w./-]+"), "PATH"),
+    (re.compile(r"\b[0-9a-f]{7,64}\b"), "HASH"),
+    (re.compile(r"\b\d+\.\d+ s\b"), "SECONDS"),
+    (re.compile(r"(?<![\w.])\d+\.\d{3,}\b"), "NUMBER"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the comment before it, its language and its text."""
+
+    page: Path
+    note: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    for match in _BLOCK.finditer(page.read_text("utf-8")):
+        yield Block(page, match["note"] or "", match["language"], match["text"])
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for link in _LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in slugs(target), link
+
+
+def test_the_reference_is_as_the_models_say() -> None:
+    assert reference.stale(DOCS / "reference") == ()
+
+
+def test_a_stale_reference_is_found_and_written_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(DOCS / "reference", tmp_path / "reference")
+    page = tmp_path / "reference" / "stage.md"
+    page.write_text(page.read_text("utf-8").replace("spec.after", "spec.before"), "utf-8")
+    assert reference.main([str(tmp_path / "reference"), "--check"]) == 1
+    assert "stage.md" in capsys.readouterr().err
+    assert reference.main([str(tmp_path / "reference")]) == 0
+    assert reference.main([str(tmp_path / "reference"), "--check"]) == 0
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_said_not_to_act_yet_is_a_field(kind: str) -> None:
+    assert set(reference.NOT_YET.get(kind, ())) <= {row.path for row in reference.rows(kind)}
+
+
+def test_the_examples_of_the_reference_are_one_project_that_loads(tmp_path: Path) -> None:
+    shutil.copytree(DOCS / "reference" / "examples", tmp_path / "project")
+    code = tmp_path / "project" / "training"
+    code.mkdir()
+    (code / "train.py").write_text("print()\n")
+    (code / "requirements.txt").write_text("scikit-learn\n")
+    root = tmp_path / "project"
+    repository = initialise(root)
+    commit = commit_all(repository, "Examples", ["."])
+    loaded = load(GitSnapshot(repository, commit))
+    assert [str(problem) for problem in loaded.problems] == []
+    assert {key.kind for key in loaded.resources} == set(MODELS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_resources_shown_are_valid(page: Path) -> None:
+    for block in blocks(page):
+        if block.language != "yaml" or "apiVersion: mlops/v1" not in block.text:
+            continue
+        for document in yaml.safe_load_all(block.text):
+            MODELS[document["kind"]].model_validate(document)
+
+
+def test_the_readme_shows_what_init_writes() -> None:
+    shown = next(block for block in blocks(ROOT / "README.md") if block.note == "the init template")
+    files = [TEMPLATE / "mlops.yaml", *sorted((TEMPLATE / "resources").glob("*.yaml"))]
+    written = [document for file in files for document in yaml.safe_load_all(file.read_text("utf-8"))]
+    assert _by_key(list(yaml.safe_load_all(shown.text))) == _by_key(written)
+
+
+def _by_key(documents: list[dict[str, object]]) -> dict[str, object]:
+    return {f"{d['kind']}/{d['metadata']['name']}": d for d in documents}  # type: ignore[index]
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = (DOCS / "cli.md").read_text("utf-8")
+    for name in COMMANDS:
+        assert re.search(rf"^### .*`mlops {name}\b", text, re.M), name
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        for parameter in command.params:
+            for option in parameter.opts if isinstance(parameter, click.Option) else ():
+                assert option == "--help" or option in text, f"{name} {option}"
+
+
+def test_every_reason_that_fails_is_explained() -> None:
+    text = (DOCS / "troubleshooting.md").read_text("utf-8")
+    assert [reason for reason in sorted(FAILURES) if f"`{reason}`" not in text] == []
+
+
+def test_every_tag_is_explained() -> None:
+    text = (DOCS / "mlflow.md").read_text("utf-8")
+    for module in (mlops.planning.context, mlops.planning.runs):
+        for name, value in vars(module).items():
+            if name.isupper() and isinstance(value, str) and value.startswith("mlops."):
+                assert f"`{value}" in text, value
+
+
+@pytest.mark.slow
+def test_the_commands_shown_do_what_is_shown(tmp_path: Path) -> None:
+    session = Session(tmp_path)
+    for page in PAGES:
+        for block in blocks(page):
+            session.run(block)
+    assert session.ran > 10
+
+
+class Session:
+    """A folder, and the commands of the documentation that are run in it without a shell."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ran = 0
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "MLFLOW_"))
+        }
+        people = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")
+        mails = ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL")
+        self.environment = {
+            **inherited,
+            **dict.fromkeys(people, "Docs"),
+            **dict.fromkeys(mails, "docs@example.com"),
+            "HOME": str(folder),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def run(self, block: Block) -> None:
+        kind, _, path = block.note.partition(": ")
+        if kind == "file":
+            (self.folder / path).write_text(block.text, "utf-8")
+        elif kind == "edit":
+            self._edit(self.folder / path, block.text)
+        elif block.language == "python" and not block.text.startswith(SKIPPED):
+            self._execute([sys.executable, "-c", block.text])
+        elif block.language == "console":
+            self._console(block)
+
+    def _edit(self, file: Path, diff: str) -> None:
+        text = file.read_text("utf-8")
+        lines = diff.splitlines()
+        for old, new in zip(lines[::2], lines[1::2], strict=True):
+            assert (old[0], new[0]) == ("-", "+")
+            assert old[1:] in text, f"{file.name} does not hold {old[1:]!r}"
+            text = text.replace(old[1:], new[1:], 1)
+        file.write_text(text, "utf-8")
+
+    def _console(self, block: Block) -> None:
+        for chunk in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
+            line, *shown = chunk.splitlines()
+            printed = "".join(self._command(shlex.split(part)) for part in line.split(" && "))
+            came = {same(one) for one in printed.splitlines()}
+            missing = [one for one in shown if one.strip() not in ("", "…") and same(one) not in came]
+            assert not missing, f"{named(block.page)}: $ {line}\ndoes not print:\n{missing}\nbut:\n{printed}"
+
+    def _command(self, argv: list[str]) -> str:
+        if argv[0] == "cd":
+            self.folder = (self.folder / argv[1]).resolve()
+            return ""
+        return self._execute(argv)
+
+    def _execute(self, argv: list[str]) -> str:
+        program = shutil.which(argv[0], path=self.environment["PATH"])
+        assert program is not None, argv[0]
+        done = subprocess.run(
+            [program, *argv[1:]],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        self.ran += 1
+        assert done.returncode == 0, f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+
+def same(line: str) -> str:
+    """A line of output without what differs from run to run."""
+    for pattern, word in _SAME:
+        line = pattern.sub(word, line)
+    return line.strip()
