@@ -235,7 +235,7 @@ class Controller:
         observed = Observed(ledger, datasets)
         planned = make_plan(desired, observed, options)
         if targets:
-            planned = only(planned, desired, targets)
+            planned = only(planned, targets)
         if training is not None:
             planned = only_training(planned, training)
         return View(project, snapshot, loaded, desired, observed, planned, options)

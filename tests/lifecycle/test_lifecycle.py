@@ -369,7 +369,7 @@ def test_stages_with_what_is_not_built_block(applied: GitProject, capsys: Any) -
     applied.declare(
         [
             *lifecycle(),
-            document("Stage", "gated", {"gates": gates}),
+            document("Stage", "gated", {"after": "dev", "gates": gates}),
             document("Stage", "guarded", {"approvals": approvals}),
             promotion("gated", "1.0.0"),
             promotion("guarded", "1.0.0"),

@@ -11,7 +11,7 @@ from mlops.applying.status import Standing, conditions_json, standings
 from mlops.controller import View
 from mlops.planning.conditions import Assessment
 from mlops.planning.context import APPLIED_AT
-from mlops.resources import Key, Resource, references
+from mlops.resources import Key
 from mlops.state import StateReader
 
 
@@ -91,10 +91,7 @@ def children(view: View) -> dict[Key, list[Key]]:
     """Who refers to whom, turned around: the resources that a resource feeds, in the order of the graph."""
     feeds: dict[Key, list[Key]] = {key: [] for key in view.planned.assessments}
     for key in view.planned.assessments:
-        resource: Resource | None = view.desired.resources.get(key)
-        if resource is None:
-            continue
-        for target in dict.fromkeys(target for _, target in references(resource)):
+        for target in view.planned.graph.dependencies(key):
             if target in feeds:
                 feeds[target].append(key)
     return feeds

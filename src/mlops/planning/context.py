@@ -14,9 +14,10 @@ from mlops.observation.observed import (
 )
 from mlops.planning.conditions import Assessment
 from mlops.planning.desired import Desired
+from mlops.planning.graph import Graph
 from mlops.planning.plan import Block
 from mlops.planning.runs import RunIndex, TrialState
-from mlops.resources import Key, Model, ModelVersion, Promotion
+from mlops.resources import Key, Model
 
 PROJECT_TAG = "mlops.project"
 RESOURCE_TAG = "mlops.resource"
@@ -57,8 +58,7 @@ class Context:
     base: str | None
     index: RunIndex
     versions_by_model: Mapping[str, tuple[ObservedVersion, ...]]
-    declared_versions: Mapping[str, Mapping[str, ModelVersion]]  # by model, then by version
-    promotions: Mapping[tuple[str, str], Promotion]  # by model and stage
+    graph: Graph
     made: dict[Key, Assessment] = field(default_factory=dict)
     trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     numbers: dict[str, ObservedVersion] = field(default_factory=dict)  # bound ones, by ModelVersion name
@@ -69,13 +69,6 @@ class Context:
         versions: dict[str, list[ObservedVersion]] = {}
         for version in sorted(observed.ledger.versions.values(), key=lambda v: (v.model, v.number)):
             versions.setdefault(version.model, []).append(version)
-        declared: dict[str, dict[str, ModelVersion]] = {}
-        promotions: dict[tuple[str, str], Promotion] = {}
-        for resource in desired.resources.values():
-            if isinstance(resource, ModelVersion):
-                declared.setdefault(resource.spec.model, {})[resource.spec.version] = resource
-            elif isinstance(resource, Promotion):
-                promotions[resource.spec.model, resource.spec.stage] = resource
         project = observed.ledger.experiments.get(desired.project)
         return cls(
             desired=desired,
@@ -85,8 +78,7 @@ class Context:
             base=options.base or (project.tags.get(APPLIED_REVISION) if project else None),
             index=RunIndex.of(observed.ledger.runs.values()),
             versions_by_model={name: tuple(found) for name, found in versions.items()},
-            declared_versions=declared,
-            promotions=promotions,
+            graph=Graph.of(desired.resources),
         )
 
     @property

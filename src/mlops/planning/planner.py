@@ -16,6 +16,7 @@ from mlops.planning import experiments, models, promotions
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import Context, Options
 from mlops.planning.desired import Desired
+from mlops.planning.graph import Graph
 from mlops.planning.plan import Block, Plan, Step
 from mlops.planning.prune import prune
 from mlops.planning.runs import TrialState
@@ -30,7 +31,6 @@ from mlops.resources import (
     Promotion,
     Resource,
     Stage,
-    references,
 )
 
 KIND_ORDER: Final = ("Project", "Dataset", "Experiment", "Model", "Stage", "ModelVersion", "Promotion")
@@ -41,6 +41,7 @@ class Planned:
     """A plan, and how each resource stands by it (those that left git are told by their steps)."""
 
     plan: Plan
+    graph: Graph
     assessments: Mapping[Key, Assessment] = field(default_factory=dict)
     trials: Mapping[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     bound: Mapping[str, ObservedVersion] = field(default_factory=dict)  # by ModelVersion name
@@ -71,12 +72,14 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
     plan = Plan(
         desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked)
     )
-    return Planned(plan, context.made, context.trials, context.numbers, context.versions_by_model)
+    return Planned(
+        plan, context.graph, context.made, context.trials, context.numbers, context.versions_by_model
+    )
 
 
-def only(planned: Planned, desired: Desired, targets: Collection[Key]) -> Planned:
+def only(planned: Planned, targets: Collection[Key]) -> Planned:
     """The part of a plan that `targets` need: their own steps and those of all they depend on."""
-    wanted = {str(key) for key in closure(desired, targets)}
+    wanted = {str(key) for key in planned.graph.closure(targets)}
     plan = planned.plan
     steps = tuple(step for step in plan.steps if step.resource in wanted)
     blocked = tuple(block for block in plan.blocked if block.resource in wanted)
@@ -95,20 +98,6 @@ def only_training(planned: Planned, names: Collection[str]) -> Planned:
         if b.resource.startswith(("Experiment/", "Dataset/")) and (not wanted or b.resource in wanted)
     )
     return replace(planned, plan=Plan(plan.revision, plan.base, steps, blocked, plan.observed))
-
-
-def closure(desired: Desired, keys: Collection[Key]) -> set[Key]:
-    """`keys` and everything they refer to, directly or not."""
-    found: set[Key] = set()
-    todo = list(keys)
-    while todo:
-        key = todo.pop()
-        if key in found:
-            continue
-        found.add(key)
-        if (resource := desired.resources.get(key)) is not None:
-            todo += [target for _, target in references(resource)]
-    return found
 
 
 def _assess(context: Context, resource: Resource) -> Assessment:

@@ -11,14 +11,14 @@ from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
 from mlops.planning.stays import History, history
 from mlops.planning.work import MoveAlias, RememberBase
-from mlops.resources import Key, ModelVersion, Promotion, Stage, semver_key
+from mlops.resources import Key, ModelVersion, Promotion, Stage
 
 
 def promotion(context: Context, resource: Promotion) -> Assessment:
     """Compare the alias and its record with what git asks for; gates and approvals decide a move."""
     key, spec = resource.key, resource.spec
     stage = context.desired.resources.get(Key("Stage", spec.stage))
-    target = _target(context, resource)
+    target = context.graph.promoted(resource)
     obstacle = context.obstacle(key, Key("Stage", spec.stage), Key("Model", spec.model))
     if obstacle is None and target is None:
         what = f"no ModelVersion {spec.version} of {spec.model} is declared"
@@ -43,14 +43,6 @@ def promotion(context: Context, resource: Promotion) -> Assessment:
         if past.open is not None:
             return _standing(context, resource, stage, target, bound, past, live, status)
     return _move(context, resource, stage, target, bound, current, status)
-
-
-def _target(context: Context, resource: Promotion) -> ModelVersion | None:
-    spec = resource.spec
-    declared = context.declared_versions.get(spec.model, {})
-    if spec.version != "latest":
-        return declared.get(spec.version)
-    return declared[max(declared, key=semver_key)] if declared else None
 
 
 def _previous(
@@ -228,7 +220,7 @@ def _after(
     before = stage.spec.after
     if before is None or (bound is not None and history(bound.tags, before).was_here):
         return None
-    earlier = context.promotions.get((resource.spec.model, before))
+    earlier = context.graph.promotions.get((resource.spec.model, before))
     if earlier is not None and earlier.key in context.made:
         for step in context.made[earlier.key].steps:
             match step.work:

@@ -51,7 +51,7 @@ def _demotions(context: Context) -> list[Step]:
     """Stays that last although no Promotion asks for anything in that stage."""
     wanted = {
         (context.registered_name(model), stage): promotion
-        for (model, stage), promotion in context.promotions.items()
+        for (model, stage), promotion in context.graph.promotions.items()
     }
     lasting: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
     for name, versions in context.versions_by_model.items():
@@ -102,7 +102,7 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
             resource = version.tags.get(RESOURCE_TAG, "")
             if version.tags.get(PROJECT_TAG) != context.desired.project or not _gone(context, resource):
                 continue
-            if version.tags.get(VERSION_TAG) in context.declared_versions.get(
+            if version.tags.get(VERSION_TAG) in context.graph.versions.get(
                 _model_of(context, version.model), {}
             ):
                 continue  # the resource was renamed, not removed

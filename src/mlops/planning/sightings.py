@@ -8,27 +8,17 @@ from typing import Any
 from mlops.planning.context import APPLIED_REVISION, RESOURCE_TAG, Context
 from mlops.planning.plan import Block, Step, sha256_of
 from mlops.planning.runs import OUTCOME
-from mlops.resources import Dataset, Experiment, Key, Model, ModelVersion, Promotion, Stage, references
+from mlops.resources import Dataset, Experiment, Key, Model, ModelVersion, Promotion, Stage
 
 
 def sightings(context: Context, steps: Iterable[Step], blocked: Iterable[Block]) -> dict[str, str]:
     """`Kind/name` → hash, for every resource with a step or a block and all that it refers to."""
     names = {step.resource for step in steps} | {block.resource for block in blocked}
-    todo = [Key(*name.split("/", 1)) for name in names]
-    found: dict[Key, Any] = {}
-    runs: dict[str, list[Any]] | None = None
-    while todo:
-        key = todo.pop()
-        if key in found:
-            continue
-        resource = context.desired.resources.get(key)
-        if resource is not None:
-            todo += [target for _, target in references(resource)]
-        if isinstance(resource, Experiment) and runs is None:
-            runs = _runs(context)
-        found[key] = _sighting(context, key, (runs or {}).get(str(key), []))
-    if not found:
+    if not names:
         return {}
+    runs = _runs(context)
+    keys = context.graph.closure([Key(*name.split("/", 1)) for name in names])
+    found = {key: _sighting(context, key, runs.get(str(key), [])) for key in keys}
     found[Key("Project", context.desired.project)] = {APPLIED_REVISION: context.base}
     return {str(key): sha256_of(value)[:16] for key, value in sorted(found.items())}
 
