@@ -126,13 +126,7 @@ def test_under_the_controller_the_unchanged_script_logs_into_the_declared_run(tm
     for argv in (
         ["git", "init", "--quiet", "--initial-branch=main"],
         ["git", "add", "."],
-        [
-            *["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"],
-            "commit",
-            "--quiet",
-            "-m",
-            "Finance",
-        ],
+        ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-qm", "Finance"],
         [str(Path(sys.executable).parent / "mlops"), "apply"],
     ):
         done = subprocess.run(argv, cwd=project, capture_output=True, text=True)
