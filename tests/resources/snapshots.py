@@ -50,7 +50,7 @@ class FolderSnapshot:
         return {path: self._bytes(self.root / path) for path in batch}
 
     def _bytes(self, path: Path) -> bytes:
-        return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+        return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
 class CommitSnapshot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -22,9 +22,16 @@ PARAMETER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}$"
 METRIC_PATTERN = r"^[A-Za-z0-9_./ -]{1,250}$"  # what MLflow takes
 
 
-def refuse(what: str, fix: str, at: FieldPath = ()) -> PydanticCustomError:
-    """The error a validator raises; `at` leads from the validated value to the part that is wrong."""
-    return PydanticCustomError("refused", "{what}", {"what": what, "fix": fix, "at": at})
+def refuse(what: str, fix: str, at: FieldPath = (), *, on_key: bool = False) -> PydanticCustomError:
+    """The error a validator raises.
+
+    Args:
+        what: what is wrong.
+        fix: what to do about it.
+        at: leads from the validated value to the part that is wrong.
+        on_key: it is the name of that field that is wrong, not its value.
+    """
+    return PydanticCustomError("refused", "{what}", {"what": what, "fix": fix, "at": at, "on_key": on_key})
 
 
 class Section(BaseModel):
@@ -104,13 +111,9 @@ def one_of(value: Any, choices: tuple[str, ...], noun: str) -> None:
     """Refuse a mapping that has not exactly one key, out of `choices`."""
     options = ", ".join(choices)
     if not isinstance(value, dict):
-        _refuse(f"is not a {noun}", f"Write a mapping with one of {options}.")
+        raise refuse(f"is not a {noun}", f"Write a mapping with one of {options}.")
     for key in value:
         if key not in choices:
-            _refuse(f"is not a {noun}", f"Choose one of {options}.", at=(key,))
+            raise refuse(f"is not a {noun}", f"Choose one of {options}.", at=(key,), on_key=True)
     if len(value) != 1:
-        _refuse(f"is not one {noun}", f"Give each item exactly one of {options}.")
-
-
-def _refuse(what: str, fix: str, at: FieldPath = ()) -> NoReturn:
-    raise refuse(what, fix, at)
+        raise refuse(f"is not one {noun}", f"Give each item exactly one of {options}.")

@@ -25,6 +25,7 @@ from mlops.resources.yaml_places import BrokenText, LocatedDocument, read_docume
 from mlops.resources.yaml_reading import Start, Unusual, read_values
 
 _NOT_TEXT = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+MAX_PROBLEMS = 1_000  # of one file
 _DIGEST_BYTES = 16
 _ESCAPED_CONTROL = re.compile(rb"\\u00[01]")
 _NAME = re.compile(NAME_PATTERN.replace("$", r"\Z"))
@@ -169,6 +170,11 @@ def _read_slowly(file: str, text: str, nearest: Nearest) -> FileContent:
             Problem(Location(file, stretch.line, stretch.column), None, None, stretch.what, stretch.fix)
         )
         records += _recover(file, stretch)
+    problems.sort(key=lambda problem: problem.place)
+    if len(problems) > MAX_PROBLEMS:
+        last, more = problems[MAX_PROBLEMS - 1], len(problems) - MAX_PROBLEMS
+        what = f"this file has {more:,} more problems"
+        problems[MAX_PROBLEMS:] = [Problem(last.location, None, None, what, "Mend those above first.")]
     return FileContent(tuple(records), tuple(problems), unreadable)
 
 

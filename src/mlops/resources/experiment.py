@@ -37,6 +37,7 @@ from mlops.resources.document import (
 from mlops.resources.places import Glob, RelativePath
 from mlops.resources.quantities import Duration, Size
 
+PYTHON_PATTERN = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"
 MAX_TRIALS = 10_000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]{0,127})\}")
 _ENVIRONMENT_NAME = re.compile(r"[^A-Za-z0-9]")
@@ -58,7 +59,7 @@ def _check_distinct_in_environment(names: Iterable[str], prefix: str) -> None:
         other = seen.setdefault(environment_name(name), name)
         if other != name:
             what = f"and {other} would both be the variable {prefix}{environment_name(name)}"
-            raise refuse(what, "Rename one of them.", at=(name,))
+            raise refuse(what, "Rename one of them.", at=(name,), on_key=True)
 
 
 class Source(Section):
@@ -85,7 +86,7 @@ class Environment(Section):
         description="A requirements file, relative to the project root; locked and built with uv.",
         examples=["training/requirements.txt"],
     )
-    python: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = Field(
+    python: Annotated[str, StringConstraints(pattern=PYTHON_PATTERN)] | None = Field(
         default=None,
         description="The Python version, in quotes. Default: the reconciler's.",
         examples=["3.11"],

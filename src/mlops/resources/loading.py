@@ -79,14 +79,16 @@ def _load(files: ProjectFiles) -> Loaded:
     contents = files.project_file()
     projects = [record for content in contents for record in content.records if record.key.kind == "Project"]
     contents += files.files(files.resource_files(_folders(projects)))
-    records = [record for content in contents for record in content.records]
+    everything = [record for content in contents for record in content.records]
+    records = [record for record in everything if record.file == PROJECT_FILE or record.key.kind != "Project"]
     found = [
-        *_misplaced_projects(records),
+        *_second_projects(projects),
         *check_relations(records, files.nearest),
         *check_surroundings(records, lists_of(projects), files.tree, files.nearest),
     ]
     found = [(record, finding) for record, finding in found if finding.path not in record.wrong]
-    problems = [*files.problems, *_with_places(files.snapshot, found)]
+    misplaced = list(_misplaced_projects(everything))
+    problems = [*files.problems, *_with_places(files.snapshot, [*found, *misplaced])]
     problems += [problem for content in contents for problem in content.problems]
     if not projects and PROJECT_FILE not in files.unreadable:
         problems.append(_no_project(bool(contents)))
@@ -126,12 +128,16 @@ def _folders(projects: list[Record]) -> tuple[str, ...]:
 
 
 def _misplaced_projects(records: list[Record]) -> Iterator[tuple[Record, Finding]]:
-    projects = [record for record in records if record.key.kind == "Project" and record.ordinal >= 0]
-    together = [record for record in projects if record.file == PROJECT_FILE]
-    for record in projects:
-        if record.file != PROJECT_FILE:
+    """Projects in other files, which count for nothing."""
+    for record in records:
+        if record.key.kind == "Project" and record.file != PROJECT_FILE and record.ordinal >= 0:
             yield record, Finding(("kind",), f"stands in {PROJECT_FILE} only", "Remove it, or move it there.")
-        elif len(together) > 1:
+
+
+def _second_projects(projects: list[Record]) -> Iterator[tuple[Record, Finding]]:
+    together = [record for record in projects if record.ordinal >= 0]
+    if len(together) > 1:
+        for record in together:
             yield record, Finding(("kind",), "stands more than once", "Keep one Project in a repository.")
 
 

@@ -36,7 +36,9 @@ class ModelSpec(Spec):
     def _leaves_the_ledger_alone(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if name.startswith(RESERVED_TAGS):
-                raise refuse("is kept for the reconciler", "Choose a tag without that prefix.", at=(name,))
+                raise refuse(
+                    "is kept for the reconciler", "Choose a tag without that prefix.", at=(name,), on_key=True
+                )
         return value
 
     @field_validator("registered_name")

@@ -80,9 +80,8 @@ def check_uri(text: str, schemes: tuple[str, ...], *, local: bool = True) -> str
         return check_glob(text)
     # "postgresql+psycopg" and the like name a dialect and its driver
     if match[1].partition("+")[0] not in schemes:
-        raise refuse(
-            "has a scheme that is not allowed", f"Use a relative path or one of {', '.join(schemes)}."
-        )
+        allowed = ("a relative path", *schemes) if local else schemes
+        raise refuse("has a scheme that is not allowed", f"Use one of {', '.join(allowed)}.")
     if _CONTROL.search(text) or " " in text.partition("?")[0].partition("://")[2].partition("/")[0]:
         raise refuse("holds a blank or a control character", "Percent-encode it.")
     if match[1] == "file" and not text.startswith(("file:///", "file://localhost/")):

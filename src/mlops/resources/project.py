@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,13 +16,16 @@ from pydantic import (
 )
 
 from mlops.resources.document import Boolean, Document, Section, Spec, Variable, exactly_one, refuse
+from mlops.resources.fields import Steps, View, steps, text_at
 from mlops.resources.places import ArtifactUri, ForgeUrl, RelativePath, StateUri, TrackingUri
+from mlops.resources.problem import shown
 from mlops.resources.quantities import Duration
 
 DEFAULT_ARTIFACTS = ".mlops/artifacts"
 _REMOTE = ("http:", "https:", "databricks", "uc", "${")
 
-Email = Annotated[str, StringConstraints(pattern=r"^[^@\s<>]{1,64}@[^@\s<>]{1,255}$")]
+EMAIL_PATTERN = r"^[^@\s<>]{1,64}@[^@\s<>]{1,255}$"
+Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 _Login = Annotated[str, StringConstraints(pattern=r"^[^\s/]{1,255}$")]
 _Key = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
@@ -208,30 +211,33 @@ class ProjectSpec(Spec):
     @field_validator("approvers")
     @classmethod
     def _one_person_counts_once(cls, value: tuple[Approver, ...]) -> tuple[Approver, ...]:
-        owner: dict[tuple[str, str], str] = {}
-        for index, approver in enumerate(value):
-            for field, proof in _proofs(approver):
-                other = owner.setdefault((field, proof), approver.email.lower())
-                if other != approver.email.lower():
-                    what = f"stands under two e-mails, {other} and {approver.email.lower()}"
-                    raise refuse(
-                        what, "One person counts once: keep it under one of them.", at=(index, field)
-                    )
+        for index, field, what in shared_proofs(value):
+            raise refuse(what, ONE_PERSON, at=(index, field))
         return value
 
 
-def _proofs(approver: Approver) -> list[tuple[str, str]]:
-    """What identifies a person, in a form in which equal means the same."""
-    proofs = []
-    if approver.github:
-        proofs.append(("github", approver.github.lower()))
-    if approver.azure_dev_ops:
-        proofs.append(("azureDevOps", approver.azure_dev_ops.lower()))
-    if approver.ssh_key:
-        proofs.append(("sshKey", " ".join(approver.ssh_key.split()[:2])))  # the rest is a comment
-    if approver.gpg_key:
-        proofs.append(("gpgKey", "".join(approver.gpg_key.split()).upper().removeprefix("0X")))
-    return proofs
+def shared_proofs(approvers: Iterable[View]) -> Iterator[tuple[int, str, str]]:
+    """Keys and logins that stand under two e-mails: index of the approver, field, and what is wrong."""
+    owner: dict[tuple[str, str], str] = {}
+    for index, approver in enumerate(approvers):
+        email = text_at(approver, _EMAIL)
+        for field, (pattern, comparable) in _PROOFS.items():
+            proof = text_at(approver, pattern)
+            if email and proof:
+                other = owner.setdefault((field, comparable(proof)), email.lower())
+                if other != email.lower():
+                    yield index, field, f"stands under two e-mails, also under {shown(other, 'another')}"
+
+
+ONE_PERSON = "One person counts once: keep it under one of them."
+_EMAIL = steps("email")
+# How a proof is read, and the form in which equal means the same.
+_PROOFS: dict[str, tuple[Steps, Callable[[str], str]]] = {
+    "github": (steps("github"), str.lower),
+    "azureDevOps": (steps("azureDevOps"), str.lower),
+    "sshKey": (steps("sshKey"), lambda key: " ".join(key.split()[:2])),  # the rest is a comment
+    "gpgKey": (steps("gpgKey"), lambda key: "".join(key.split()).upper().removeprefix("0X")),
+}
 
 
 class Project(Document):

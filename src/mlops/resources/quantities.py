@@ -23,7 +23,9 @@ def parse_duration(value: object) -> float:
     """Seconds of `30s`, `15m`, `24h`, `7d` or `2w`; refuses everything else."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise refuse("is not a duration", "Write a whole number and a unit, such as 30s, 15m, 24h, 7d or 2w.")
+        raise refuse(
+            "is not a duration", "Write a whole number above 0 and a unit, such as 30s, 15m, 24h, 7d or 2w."
+        )
     return float(int(match[1]) * _SECONDS[match[2]])
 
 

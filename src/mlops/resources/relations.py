@@ -100,7 +100,7 @@ def _declared_twice(by_key: dict[Key, list[Record]]) -> Found:
 
 
 def _dangling(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]], nearest: Nearest) -> Found:
-    for kind, records in by_kind.items():
+    for kind, records in list(by_kind.items()):
         for record in _parsed(records):
             for path, target in references_in(kind, record.values):
                 if target not in by_key:

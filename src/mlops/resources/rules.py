@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlops.resources.experiment import placeholders
-from mlops.resources.fields import View, find, steps
+from mlops.resources.fields import View, find, steps, value_at
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import Finding, shown
+from mlops.resources.project import ONE_PERSON, shared_proofs
 from mlops.resources.stage import alias_refusal
 
 _COMMAND = steps("spec.command.*")
@@ -20,15 +21,28 @@ _SWEPT = steps("spec.sweep.parameters.*")
 _AFTER = steps("spec.after")
 _ALIAS = steps("spec.alias")
 _NAME = steps("metadata.name")
+_EXCLUSIVE = {
+    "Experiment": [(steps("spec.command"), steps("spec.entryPoint"))],
+    "ModelVersion": [(steps("spec.source.experiment"), steps("spec.source.runId"))],
+    "Project": [(steps("spec.forge.github"), steps("spec.forge.azureDevOps"))],
+}
+_APPROVERS = steps("spec.approvers")
 _SOAKS = steps("spec.gates.*.soak")
 
 
 def break_rules(kind: str, view: View, nearest: Nearest) -> Iterator[Finding]:
     """What is wrong with one document beyond its single fields."""
+    for first, second in _EXCLUSIVE.get(kind, ()):
+        other = find(view, first)
+        for path, _ in find(view, second) if other else ():
+            name = other[0][0][-1]
+            yield Finding(path, f"stands beside {name}", f"Keep one of {name} and {path[-1]}.")
     if kind == "Experiment":
         yield from _experiment(view, nearest)
     elif kind == "Stage":
         yield from _stage(view)
+    elif kind == "Project":
+        yield from _approvers(view)
 
 
 def _experiment(view: View, nearest: Nearest) -> Iterator[Finding]:
@@ -55,6 +69,15 @@ def _experiment(view: View, nearest: Nearest) -> Iterator[Finding]:
 def _parameter_fix(name: str, known: set[str | int], nearest: Nearest) -> str:
     near = nearest.nearest(name, map(str, known))
     return f"Did you mean {near}?" if near else f"Add {shown(name, 'it')} to spec.parameters."
+
+
+def _approvers(view: View) -> Iterator[Finding]:
+    approvers = value_at(view, _APPROVERS)
+    if isinstance(approvers, list):
+        for index, field, what in shared_proofs(
+            [each if isinstance(each, dict) else {} for each in approvers]
+        ):
+            yield Finding(("spec", "approvers", index, field), what, ONE_PERSON)
 
 
 def _stage(view: View) -> Iterator[Finding]:

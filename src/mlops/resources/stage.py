@@ -86,7 +86,7 @@ class MetricBounds(Section):
     def _bounded(cls, value: float | None, info: ValidationInfo) -> float | None:
         least = info.data.get("min")
         if value is None and least is None and "min" in info.data:
-            raise refuse("or min is required", "Say what passes, such as max: 60.")
+            raise refuse("needs min or max", "Say what passes, such as max: 60.", at=("..",))
         if value is not None and least is not None and value < least:
             raise refuse("is less than min", "Exchange min and max, or mend one of them.")
         return value
@@ -129,10 +129,16 @@ class SoakGate(Section):
     soak: Duration = Field(description="How long it must have been in `after`, such as `24h`.")
 
 
+def _only_true(value: Any) -> Any:
+    if value is not True:
+        raise refuse("must be true", "Write signature: true, or remove this gate.")
+    return value
+
+
 class SignatureGate(Section):
     """Passes when the model has a signature and an input example that it accepts."""
 
-    signature: Literal[True] = Field(description="`true`.")
+    signature: Annotated[Literal[True], BeforeValidator(_only_true)] = Field(description="`true`.")
 
 
 class ReproducibleGate(Section):

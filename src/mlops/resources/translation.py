@@ -8,9 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from mlops.resources.dataset import DIGEST_PATTERN, PIN_PATTERN
 from mlops.resources.document import METRIC_PATTERN, NAME_PATTERN, PARAMETER_PATTERN, VARIABLE_PATTERN
+from mlops.resources.experiment import PYTHON_PATTERN
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Finding, shown
+from mlops.resources.project import EMAIL_PATTERN
 from mlops.resources.promotion import PROMOTED_PATTERN
 from mlops.resources.semver import SEMVER_PATTERN
 
@@ -23,6 +26,10 @@ _PATTERNS = {
     PROMOTED_PATTERN: ("is neither a semantic version nor latest", "Write a declared version such as 1.1.0."),
     VARIABLE_PATTERN: ("is not the name of an environment variable", "Use letters, digits and _."),
     PARAMETER_PATTERN: ("is not a name for a parameter", "Use letters, digits, _, - and . after a letter."),
+    DIGEST_PATTERN: ("is not a digest", "Write sha256: and 64 hexadecimal digits."),
+    PIN_PATTERN: ("is not a digest", "Write sha256: and 64 hexadecimal digits, or delta:<table id>:<version>."),
+    EMAIL_PATTERN: ("is not an e-mail address", "Write it as name@example.com."),
+    PYTHON_PATTERN: ("is not a Python version", 'Write it in quotes, such as "3.11".'),
     METRIC_PATTERN: ("is not the name of a metric", "Use letters, digits, _, -, ., / and blanks."),
 }  # fmt: skip
 _MUST_BE = {
@@ -66,7 +73,7 @@ def findings_of(error: ValidationError, raw: Any, model: type[BaseModel], neares
             path = _extended(path, rest, detail)
         grouped.setdefault(path, []).append((detail, detail["loc"]))
     found = [_finding(path, details, raw, model, nearest) for path, details in grouped.items()]
-    return _without_echoes(found, raw)[:MAX_FINDINGS]
+    return _without_echoes(found)[:MAX_FINDINGS]
 
 
 def _path_in(raw: Any, location: FieldPath) -> tuple[FieldPath, FieldPath]:
@@ -84,7 +91,8 @@ def _path_in(raw: Any, location: FieldPath) -> tuple[FieldPath, FieldPath]:
 def _extended(path: FieldPath, rest: FieldPath, detail: Any) -> FieldPath:
     """The path of something that is missing, or that a validator pointed at from where it stood."""
     at: FieldPath = detail["ctx"]["at"] if detail["type"] == "refused" else ()
-    path = (*path, *rest[-1:])  # a default that was refused is not in the document, either
+    if rest[-1:] != path[-1:]:  # else it is there, and the rest is the tag of a union
+        path = (*path, *rest[-1:])  # a default that was refused is not in the document, either
     for part in at:
         path = path[:-1] if part == ".." else (*path, part)
     return path
@@ -98,16 +106,16 @@ def _finding(
     value = value_at(raw, path)
     on_key = location[-1:] == ("[key]",)
     if kind == "refused":
-        return Finding(path, context["what"], context["fix"], on_key or value is None)
+        return Finding(path, context["what"], context["fix"], context["on_key"] or value is None)
     if kind == "missing":
         return Finding(path, "is required", "Add it.")
     if kind == "extra_forbidden":
         return Finding(path, "is not a field here", _unknown_field_fix(path, model, nearest), on_key=True)
     if len(details) > 1:  # none of the members of a union
-        kinds = dict.fromkeys(_must_be(each["type"])[0] for each, _ in details)
-        return Finding(
-            path, f"must be {' or '.join(kinds)}, not {_noun(value)}", "Mend or remove it.", on_key
-        )
+        kinds = list(dict.fromkeys(_must_be(each["type"])[0] for each, _ in details))
+        if "a number" in kinds and "a whole number" in kinds:
+            kinds.remove("a whole number")
+        return Finding(path, f"must be {_either(kinds)}, not {_noun(value)}", "Mend or remove it.", on_key)
     if kind == "literal_error":
         return _not_a_choice(path, value, _choices(context["expected"]), nearest)
     if kind == "string_pattern_mismatch":
@@ -115,13 +123,17 @@ def _finding(
         what, fix = _PATTERNS.get(context["pattern"], wrong)
         return Finding(path, what, fix, on_key)
     if kind in _BOUNDS:
-        return Finding(path, _BOUNDS[kind].format(**context), "Change it to be within bounds.", on_key)
+        return Finding(path, _bounds(kind, context), "Change it to be within bounds.", on_key)
     if kind == "finite_number":
         return Finding(path, "is not a finite number", "Write a number, or put quotes around it.")
     expected, fix = _must_be(kind)
     if isinstance(value, dict | list) and expected == "text":
         fix = "Write a single text."
     return Finding(path, f"must be {expected}, not {_noun(value)}", fix, on_key)
+
+
+def _either(options: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
 
 
 def _must_be(error: str) -> tuple[str, str]:
@@ -136,6 +148,14 @@ def value_at(raw: Any, path: FieldPath) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return raw
+
+
+def _bounds(kind: str, context: dict[str, Any]) -> str:
+    plain = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
+    return _BOUNDS[kind].format(**plain)
 
 
 def _noun(value: Any) -> str:
@@ -182,11 +202,18 @@ def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def _without_echoes(found: list[Finding], raw: Any) -> list[Finding]:
-    """Leave out that a field is missing where it stands there misspelt: that is one mistake, not two."""
+def _without_echoes(found: list[Finding]) -> list[Finding]:
+    """Say each mistake once: a misspelt field is not also a missing one."""
     meant = {
         (*finding.path[:-1], finding.fix.removeprefix("Did you mean ").removesuffix("?"))
         for finding in found
         if finding.on_key and finding.fix.startswith("Did you mean ")
     }
-    return [finding for finding in found if finding.what != "is required" or finding.path not in meant]
+    # In a union the mapping is "not text" although it is the mapping's content that is wrong.
+    inside = {finding.path[:length] for finding in found for length in range(len(finding.path))}
+    return [
+        finding
+        for finding in found
+        if not (finding.what == "is required" and finding.path in meant)
+        and not (finding.what.startswith("must be ") and finding.path in inside)
+    ]
