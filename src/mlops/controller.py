@@ -27,7 +27,7 @@ from mlops.planning.context import APPLIED_REVISION, Options
 from mlops.planning.desired import Desired
 from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
-from mlops.resources import Dataset, Key, Loaded, Project, load
+from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
 from mlops.resources.loading import ParseCache
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
@@ -403,6 +403,16 @@ class _Only:
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         return self._snapshot.read(paths)
+
+
+def _executors(loaded: Loaded) -> frozenset[str]:
+    """Names of the executors there are; installed packages are searched only if one is asked for."""
+    resources = loaded.resources.values()
+    if all(not isinstance(r, Experiment) or r.spec.executor == "local" for r in resources):
+        return frozenset({"local"})
+    from mlops.execution.registry import installed
+
+    return frozenset(installed())
 
 
 def _user() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlops.cli.output import console, open_controller, print_problems, revision_options, say
+from mlops.cli.output import open_controller, print_lines, print_problems, revision_options, say
 
 if TYPE_CHECKING:
     from mlops.applying.world import World
@@ -158,9 +158,7 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
     for step, outcome in result.applied.having(Blocked):
         assert isinstance(outcome, Blocked)
         blocks.setdefault(step.resource, outcome.block)
-    terminal = console(stderr=True)
-    for block in plan.blocked:
-        terminal.print(f"! {block.resource}: {block.reason}: {block.message}", style="yellow", markup=False)
+    lines = [(f"! {block.resource}: {block.reason}: {block.message}", "yellow") for block in plan.blocked]
     if not plan.steps and not blocks:
         terminal.print(
             f"Nothing to change: MLflow is as {plan.revision[:12]} says.", style="bold", markup=False
@@ -170,7 +168,8 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
         parts += [f"{len(blocks)} blocked"] if blocks else []
         parts += [f"{len(failed)} failed"] if failed else []
         parts += [f"{len(left)} left for later"] if left else []
-        terminal.print(f"Revision {plan.revision[:12]}: {', '.join(parts)}.", style="bold", markup=False)
+        lines.append((f"Revision {plan.revision[:12]}: {', '.join(parts)}.", "bold"))
+    print_lines(lines, stderr=True)
     if failed or broken or any(block.reason in FAILURES for block in blocks.values()):
         return 1
     if left and wait:

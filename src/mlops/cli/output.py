@@ -78,6 +78,17 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
+def print_lines(lines: Iterable[tuple[str, str]], *, stderr: bool = False) -> None:
+    """Lines with a style of rich each; where nobody sees colour, rich is not even imported."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not stream.isatty():
+        stream.write("".join(f"{text}\n" for text, _ in lines))
+        return
+    terminal = console(stderr=stderr)
+    for text, style in lines:
+        terminal.print(text, style=style or None, markup=False)
+
+
 def say(text: str) -> None:
     """One line for the person, on stderr."""
     print(text, file=sys.stderr)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from mlops.cli.output import (
-    console,
     open_controller,
     output_option,
     print_json,
+    print_lines,
     print_problems,
     print_yaml,
     revision_options,
@@ -55,9 +55,7 @@ def plan(
     elif output == "markdown":
         print(markdown(made))
     else:
-        terminal = console()
-        for text, style in lines(made):
-            terminal.print(text, style=style or None, markup=False)
+        print_lines(lines(made))
     if out is not None:
         save(out, made, working_tree=working_tree)
         say(f"saved to {out}; `mlops apply {out}` does exactly this, or refuses if anything moved")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,7 +34,7 @@ class Progress(Protocol):
 
 def progress() -> Progress:
     """The progress that fits stderr: bars on a terminal, lines elsewhere."""
-    return Bars() if console(stderr=True).is_terminal else Lines()
+    return Bars() if sys.stderr.isatty() else Lines()
 
 
 def ended_line(step: Step, outcome: Outcome, seconds: float) -> str:
