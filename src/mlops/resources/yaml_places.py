@@ -288,6 +288,7 @@ _SYNTAX = {  # words of the parser's message: ours, and what to do
     ),
     "did not find expected '-' indicator": ('a list item without "-"', "Check the indentation of the list."),
     "expected <document start>": ("text after the end of a document", 'Put "---" between documents.'),
+    "did not find expected node content": ("no value", "Write one, or close the brackets above."),
     "undefined tag handle": ("a tag that is not allowed", "Remove the word that starts with !."),
 }
 
