@@ -141,7 +141,7 @@ class Controller:
 
     def open(self, snapshot: Snapshot) -> Project:
         """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
-        head = load(_Only(snapshot, PROJECT_FILE))
+        head = load(_Only(snapshot, PROJECT_FILE), self._parsed())
         if head.project is None:
             raise MlopsError(
                 "\n".join(str(problem) for problem in head.problems) or f"{PROJECT_FILE} declares no Project",

@@ -160,9 +160,7 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
         blocks.setdefault(step.resource, outcome.block)
     lines = [(f"! {block.resource}: {block.reason}: {block.message}", "yellow") for block in plan.blocked]
     if not plan.steps and not blocks:
-        terminal.print(
-            f"Nothing to change: MLflow is as {plan.revision[:12]} says.", style="bold", markup=False
-        )
+        lines.append((f"Nothing to change: MLflow is as {plan.revision[:12]} says.", "bold"))
     else:
         parts = [f"{done} of {len(plan.steps)} steps done"]
         parts += [f"{len(blocks)} blocked"] if blocks else []
