@@ -31,6 +31,7 @@ check: $(INSTALLED) ## ruff, mypy --strict, import layers, stale schemas
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m mlops.resources.schema schemas/ --check
+	$(BIN)/python -m mlops.resources.reference docs/reference --check
 
 format: $(INSTALLED) ## ruff's fixes and formatting
 	$(BIN)/ruff check --fix .

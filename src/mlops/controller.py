@@ -64,6 +64,15 @@ class Result:
     applied: Applied
     after: View
 
+    @property
+    def unfinished(self) -> int:
+        """Steps that came up while a plan was carried out completely, for instance by somebody's hand."""
+        from mlops.applying.outcomes import UNDONE
+
+        if self.after is self.view or self.applied.having(*UNDONE):
+            return 0
+        return len(self.after.planned.plan.steps)
+
 
 class Controller:
     """A project folder with its repository; stores are opened when they are first needed."""
@@ -262,7 +271,8 @@ class Controller:
             begun: is given the World before the first step, to stop it from a signal handler.
         """
         from mlops.applying.apply import Applied, apply, in_force, record_revision
-        from mlops.applying.status import write_status
+        from mlops.applying.status import write_events, write_status
+        from mlops.applying.sweep import sweep
         from mlops.state.lease import acquire
 
         if self._state is None:
@@ -276,18 +286,22 @@ class Controller:
             plan = view.planned.plan
             applied, after = Applied(plan, {}, {}), view
             try:
-                record = record and not in_force(world)
-                if plan.steps or record:
+                coming = record and not in_force(world)
+                if plan.steps or coming:
                     lease.check()
                     self.tracker.prepare()
+                sweep(world)
                 if plan.steps:
                     applied = apply(world, plan)
-                if record and not world.stop.is_set():
+                if coming and not world.stop.is_set():
                     record_revision(world)
-                after = self._view(view.snapshot, view.project, view.loaded, Options(), (), None)
+                if record:
+                    after = self._view(view.snapshot, view.project, view.loaded, Options(), (), None)
             finally:
-                assessments = after.planned.assessments
-                write_status(self.state, assessments, applied, revision=plan.revision, now=self.now())
+                write_events(self.state, applied, self.redactor, now=self.now())
+                if record:
+                    made = after.planned.assessments
+                    write_status(self.state, made, revision=plan.revision, now=self.now())
         return Result(view, applied, after)
 
     def _world(

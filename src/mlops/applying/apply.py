@@ -41,10 +41,10 @@ class Applied:
     outcomes: Mapping[str, Outcome]
     seconds: Mapping[str, float]
 
-    def having(self, kind: type[Outcome]) -> list[tuple[Step, Outcome]]:
-        """The steps that ended as `kind`, in the order of the plan."""
+    def having(self, *kinds: type[Outcome]) -> list[tuple[Step, Outcome]]:
+        """The steps that ended as one of `kinds`, in the order of the plan."""
         found = [(step, self.outcomes[step.id]) for step in self.plan.steps if step.id in self.outcomes]
-        return [(step, outcome) for step, outcome in found if isinstance(outcome, kind)]
+        return [(step, outcome) for step, outcome in found if isinstance(outcome, kinds)]
 
 
 def apply(world: World, plan: Plan) -> Applied:

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from mlops.applying.tasks import Task
 from mlops.applying.world import World
 from mlops.execution.diagnosis import diagnose
 from mlops.execution.jobs import Executor, JobStatus
-from mlops.observation.revision import normal
 from mlops.planning.runs import ATTEMPT, MESSAGE, OUTCOME
 from mlops.planning.trials import mlflow_text
 from mlops.planning.work import Trial
-from mlops.resources import Experiment
 
 LOG_ARTIFACT: Final = "mlops/log.txt"
 TAIL: Final = 64 * 1024  # bytes of the log that the diagnosis reads
@@ -36,17 +35,16 @@ class Collected:
     transient: bool = False
 
 
-def collect(
-    world: World, experiment: Experiment, trial: Trial, executor: Executor, run_id: str, status: JobStatus
-) -> Collected:
+def collect(world: World, task: Task, executor: Executor, run_id: str, status: JobStatus) -> Collected:
     """Write everything the job left behind to its run, set the run's end, and forget the job."""
+    trial = task.trial
     tail = world.redactor.redact(_tail(executor, run_id))
     work = world.home / "work" / run_id
     problem = _log_output(world, run_id, work / "output", status) if status.succeeded else None
     moved = _moved(world, trial) if status.succeeded else None
     _log_text(world, executor, run_id, work)
     children = world.tracker.link_children(run_id)
-    collected = _judge(world, experiment, run_id, status, tail, problem, moved, children)
+    collected = _judge(world, task, run_id, status, tail, problem, moved, children)
     _log_parameters(world, run_id, trial)
     run = world.tracker.run(run_id)
     attempt = int(run.tags.get(ATTEMPT, "1")) if run is not None else 1
@@ -68,7 +66,7 @@ def collect(
 
 def _judge(
     world: World,
-    experiment: Experiment,
+    task: Task,
     run_id: str,
     status: JobStatus,
     tail: str,
@@ -80,14 +78,8 @@ def _judge(
         return Collected("cancelled", "cancelled before it had finished")
     if not status.succeeded:
         transient = status.state == "lost" or status.signal is not None or status.cause == "memory"
-        resources = experiment.spec.resources
-        why = diagnose(
-            status,
-            tail,
-            timeout=experiment.spec.timeout,
-            memory=resources.memory if resources else None,
-            source=world.home / "work" / run_id / "code" / normal(experiment.spec.source.path),
-        )
+        code = world.home / "work" / run_id / "code" / task.folder
+        why = diagnose(status, tail, timeout=task.timeout, memory=task.memory, source=code)
         return Collected("failed", why, transient)
     if problem is not None:
         return Collected("failed", problem)
@@ -99,10 +91,10 @@ def _judge(
         notes.append(
             "the script logged no metric; log one with mlflow.log_metric(…) or write $MLOPS_OUTPUT/metrics.json"
         )
-    elif run is not None and (objective := experiment.spec.objective) is not None:
-        value = run.metrics.get(objective.metric)
+    elif run is not None and task.objective is not None:
+        value = run.metrics.get(task.objective)
         notes.append(
-            f"{objective.metric} = {value:.6g}" if value is not None else f"it logged no {objective.metric}"
+            f"{task.objective} = {value:.6g}" if value is not None else f"it logged no {task.objective}"
         )
     if children:
         notes.append(

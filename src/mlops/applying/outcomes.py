@@ -39,3 +39,4 @@ class Left:
 
 
 Outcome = Done | Blocked | Failed | Left
+UNDONE = (Blocked, Failed, Left)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mlops.applying.apply import Applied
 from mlops.applying.outcomes import Blocked, Done, Failed, Left
 from mlops.applying.promote import timestamp
 from mlops.planning.conditions import Assessment
+from mlops.redaction import Redactor
 from mlops.resources import Key
 from mlops.state import Event, State, StateReader
 
@@ -69,15 +70,8 @@ def conditions_json(
     return rows
 
 
-def write_status(
-    state: State,
-    assessments: Mapping[Key, Assessment],
-    applied: Applied | None,
-    *,
-    revision: str,
-    now: float,
-) -> None:
-    """Write every resource's conditions, and an event for each step that ended."""
+def write_status(state: State, assessments: Mapping[Key, Assessment], *, revision: str, now: float) -> None:
+    """Write every resource's conditions as they stand at `revision`; `now` in seconds since the epoch."""
     before = standings(state)
     moment = timestamp(now)
     rows: dict[str, bytes] = {}
@@ -86,11 +80,17 @@ def write_status(
         since = {row["type"]: [row["status"], row["reason"], row["since"]] for row in conditions}
         rows[str(key)] = json.dumps({"revision": revision, "since": since}).encode()
     state.replace(NAMESPACE, rows)
-    if applied is not None:
-        state.add_events(_events(applied, revision, now))
 
 
-def _events(applied: Applied, revision: str, now: float) -> Iterable[Event]:
+def write_events(state: State, applied: Applied, redactor: Redactor, *, now: float) -> None:
+    """Write an event for each step that ended and for each thing that was blocked."""
+    state.add_events(replace(e, message=redactor.redact(e.message)) for e in _events(applied, now))
+
+
+def _events(applied: Applied, now: float) -> Iterable[Event]:
+    revision = applied.plan.revision
+    for block in applied.plan.blocked:
+        yield Event(now, block.resource, block.reason, block.message, "warning", revision, last_at=now)
     for step in applied.plan.steps:
         outcome = applied.outcomes.get(step.id)
         match outcome:

@@ -12,6 +12,7 @@ from typing import Final
 
 from mlops.applying.collect import Collected, collect
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.applying.tasks import Task, write_task
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.execution.environment import job_environment
@@ -41,6 +42,7 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
     experiment = world.desired.resources[Key("Experiment", work.trial.experiment)]
     assert isinstance(experiment, Experiment)
     executor = world.executor(experiment.spec.executor)
+    task = Task.of(experiment, work.trial, normal(experiment.spec.source.path))
     run_id, attempt = work.open_run, work.first_attempt
     for tried in range(work.attempts):
         if run_id is not None:
@@ -50,11 +52,11 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
         else:
             run_id = _create(world, experiment, work.trial, attempt)
         if executor.poll(run_id).state == "unknown":
-            _begin(world, experiment, work.trial, executor, run_id, step)
+            _begin(world, experiment, task, executor, run_id, step)
         status = _wait(world, step, executor, run_id, tried + 1)
         if status is None:
             return Left(f"run {run_id} goes on; the next apply takes it up")
-        collected = collect(world, experiment, work.trial, executor, run_id, status)
+        collected = collect(world, task, executor, run_id, status)
         if collected.outcome == "succeeded":
             return Done(collected.message)
         if collected.outcome == "cancelled":
@@ -96,9 +98,10 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
 
 
 def _begin(
-    world: World, experiment: Experiment, trial: Trial, executor: Executor, run_id: str, step: Step
+    world: World, experiment: Experiment, task: Task, executor: Executor, run_id: str, step: Step
 ) -> None:
     """Log the run's inputs and start its job; both do nothing the second time."""
+    trial = task.trial
     environment = _environment(world, experiment, step)
     world.check_lease()
     world.tracker.log_inputs(
@@ -109,6 +112,7 @@ def _begin(
         ],
     )
     job = _job(world, experiment, trial, run_id, environment)
+    write_task(world.home / "work" / run_id, task)
     world.check_lease()
     executor.start(job)
 

@@ -155,10 +155,14 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
     failed = result.applied.having(Failed)
     left = result.applied.having(Left)
     blocks = {block.resource: block for block in plan.blocked}
+    waiting = []
     for step, outcome in result.applied.having(Blocked):
         assert isinstance(outcome, Blocked)
         blocks.setdefault(step.resource, outcome.block)
+        if outcome.block.reason == "DependencyFailed":
+            waiting.append(f"! {step.action} {step.resource}: not begun, {outcome.block.message}")
     lines = [(f"! {block.resource}: {block.reason}: {block.message}", "yellow") for block in plan.blocked]
+    lines += [(line, "yellow") for line in waiting]
     if not plan.steps and not blocks:
         lines.append((f"Nothing to change: MLflow is as {plan.revision[:12]} says.", "bold"))
     else:
@@ -167,10 +171,12 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
         parts += [f"{len(failed)} failed"] if failed else []
         parts += [f"{len(left)} left for later"] if left else []
         lines.append((f"Revision {plan.revision[:12]}: {', '.join(parts)}.", "bold"))
+    if result.unfinished:
+        lines.append((f"{result.unfinished} changes came up meanwhile; apply again.", "yellow"))
     print_lines(lines, stderr=True)
     if failed or broken or any(block.reason in FAILURES for block in blocks.values()):
         return 1
-    if left and wait:
+    if (left and wait) or result.unfinished:
         return 1
     return 3 if blocks else 0
 

@@ -18,7 +18,7 @@ from mlops.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from mlops.applying.report import Row
+    from mlops.report import Row
     from mlops.controller import Controller, View
     from mlops.resources import Key
 
@@ -51,7 +51,7 @@ def get(
     ctx: click.Context, what: str | None, revision: str | None, working_tree: bool, output: str | None
 ) -> int:
     """List resources with sync, health, revision and age; of one KIND, or one KIND/NAME."""
-    from mlops.applying.report import report, rows
+    from mlops.report import report, rows
 
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)
@@ -79,7 +79,7 @@ def describe(
     ctx: click.Context, what: str, revision: str | None, working_tree: bool, output: str | None
 ) -> int:
     """Show one resource: what it declares, its conditions, its gates or runs, and its events."""
-    from mlops.applying.report import rows
+    from mlops.report import rows
 
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)
@@ -123,7 +123,7 @@ def tree(ctx: click.Context, revision: str | None, working_tree: bool) -> int:
     from rich.text import Text
     from rich.tree import Tree
 
-    from mlops.applying.report import children, rows
+    from mlops.report import children, rows
 
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)

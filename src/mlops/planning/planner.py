@@ -57,7 +57,8 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
     context = Context.of(desired, observed, options or Options())
     depth = _stage_depths(desired)
     for resource in sorted(desired.resources.values(), key=lambda r: _order(r, depth)):
-        context.made[resource.key] = _assess(context, resource)
+        made = _assess(context, resource)
+        context.made[resource.key] = made if desired.self_heal else _only_reported(made)
     pruned = prune(context)
     steps: list[Step] = []
     blocked: list[Block] = []
@@ -121,6 +122,21 @@ def _assess(context: Context, resource: Resource) -> Assessment:
             return assess(resource.key, conditions=(force,), message=message, exists=context.base is not None)
         case _:
             assert_never(resource)
+
+
+def _only_reported(made: Assessment) -> Assessment:
+    """With `selfHeal: false`: what was changed by hand is said and left as it is."""
+    heals = [step for step in made.steps if step.action == "heal"]
+    if not heals:
+        return made
+    blocks = [*made.blocks]
+    for step in heals:
+        found = "; ".join(f"{c.field} is {c.before}, not {c.after}" for c in step.changes[:4])
+        message = f"{found}. It was changed outside git, and Project.spec.selfHeal is false"
+        blocks.append(Block(str(made.key), "InSync", "SelfHealOff", message))
+    kept = tuple(step for step in made.steps if step.action != "heal")
+    mine = tuple(c for c in made.conditions if c.type not in ("Ready", "Reconciling", "Stalled"))
+    return assess(made.key, steps=kept, blocks=tuple(blocks), conditions=mine, status=made.status)
 
 
 def _order(resource: Resource, depth: Mapping[str, int]) -> tuple[int, int, str]:

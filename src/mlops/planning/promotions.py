@@ -86,10 +86,6 @@ def _standing(
     if not changes:
         return assess(key, conditions=conditions, status=status, message=message)
     action: Action = "update" if renamed else "heal"
-    if action == "heal" and not context.desired.self_heal:
-        what = f"{changes[0].field} is {changes[0].before}, not {changes[0].after}; Project.spec.selfHeal is false"
-        block = Block(str(key), "InSync", "SelfHealOff", what)
-        return assess(key, blocks=(block,), conditions=conditions, status=status)
     work = MoveAlias(
         resource.metadata.name,
         target.metadata.name,

@@ -91,7 +91,7 @@ def _load(files: ProjectFiles) -> Loaded:
     problems = [*files.problems, *_with_places(files.snapshot, [*found, *misplaced])]
     problems += [problem for content in contents for problem in content.problems]
     if not projects and PROJECT_FILE not in files.unreadable:
-        problems.append(_no_project(bool(contents)))
+        problems.append(_no_project(PROJECT_FILE in files.entries))
         files.unreadable.add(PROJECT_FILE)
 
     broken = {record.key for record, _ in found}

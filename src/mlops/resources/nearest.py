@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 LONGEST = 80  # difflib is quadratic in the length of a word
 
@@ -14,17 +14,16 @@ class Nearest:
         budget: how many candidates may be compared in all; later questions get no suggestion.
     """
 
-    def __init__(self, budget: int = 100_000) -> None:
+    def __init__(self, budget: int = 30_000) -> None:
         self._budget = budget
 
-    def nearest(self, word: str, candidates: Iterable[str]) -> str | None:
+    def nearest(self, word: str, candidates: Collection[str]) -> str | None:
         """The candidate most like `word`, or None if none is near. Case and `_`/`-` do not count."""
-        known = list(dict.fromkeys(candidates))
-        if len(word) > LONGEST or len(known) > self._budget:
+        if len(word) > LONGEST or len(candidates) > self._budget:
             return None
-        self._budget -= len(known)
+        self._budget -= len(candidates)
         folded: dict[str, str] = {}
-        for candidate in known:
+        for candidate in candidates:
             folded.setdefault(_fold(candidate), candidate)
         if _fold(word) in folded:
             return folded[_fold(word)]

@@ -11,7 +11,6 @@ from mlops.errors import Location
 FieldPath = tuple[str | int, ...]
 
 _SHOWABLE = re.compile(r"[A-Za-z0-9_.@/+:*<>=~-]{1,80}")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +59,6 @@ def shown(value: object, otherwise: str = "this value") -> str:
 
 def printable(text: str) -> str:
     """Text with nothing in it that could steer a terminal or break a line."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -100,11 +100,12 @@ def _declared_twice(by_key: dict[Key, list[Record]]) -> Found:
 
 
 def _dangling(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]], nearest: Nearest) -> Found:
-    for kind, records in list(by_kind.items()):
+    names = {kind: list(dict.fromkeys(r.key.name for r in records)) for kind, records in by_kind.items()}
+    for kind, records in by_kind.items():
         for record in _parsed(records):
             for path, target in references_in(kind, record.values):
                 if target not in by_key:
-                    near = nearest.nearest(target.name, (r.key.name for r in by_kind[target.kind]))
+                    near = nearest.nearest(target.name, names.get(target.kind, []))
                     fix = f"Did you mean {near}?" if near else f"Declare that {target.kind}, or name another."
                     yield (
                         record,
@@ -171,7 +172,7 @@ def _promotions(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]
         elif model and number and Key("Model", model) in by_key and number not in declared[model]:
             if model in unsure_models or None in unsure_models:
                 continue
-            near = nearest.nearest(number, (each for each in declared[model] if each))
+            near = nearest.nearest(number, [each for each in declared[model] if each])
             fix = f"Did you mean {near}?" if near else "Declare that ModelVersion first."
             yield (
                 record,

@@ -67,7 +67,7 @@ def _experiment(view: View, nearest: Nearest) -> Iterator[Finding]:
 
 
 def _parameter_fix(name: str, known: set[str | int], nearest: Nearest) -> str:
-    near = nearest.nearest(name, map(str, known))
+    near = nearest.nearest(name, [str(each) for each in known])
     return f"Did you mean {near}?" if near else f"Add {shown(name, 'it')} to spec.parameters."
 
 

@@ -178,12 +178,13 @@ class PostgresDatabase:
 
     def _migrate(self) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-        version = self._schema()
-        if version == len(MIGRATIONS):
-            return
+        # First this: it also makes the session forget that, before it had the lock, there was no such table.
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS mlops_schema (version BIGINT NOT NULL PRIMARY KEY)"
         )
+        version = self._schema()
+        if version == len(MIGRATIONS):
+            return
         for statements in MIGRATIONS[version:]:
             for statement in statements:
                 self._connection.execute(statement.format(blob="BYTEA", real="DOUBLE PRECISION"))

@@ -32,6 +32,7 @@ class Registry(Connection):
         def create(client: MlflowClient) -> bool:
             try:
                 client.create_registered_model(name, dict(tags), description)
+                self._empty.add(name)
             except Exception as error:
                 if code(error) == "RESOURCE_ALREADY_EXISTS":
                     return False
@@ -71,7 +72,10 @@ class Registry(Connection):
         Raises:
             Stalled: a version of that identity exists and was made of another run.
         """
-        known = self._same(model, tags)
+        if absent := [key for key in _IDENTITY if key not in tags]:
+            raise ValueError(f"a version without the tag {absent[0]} could be made twice")
+        # A model that was made a moment ago, by this very writer, has no version to look for.
+        known = None if self._made_empty(model) else self._same(model, tags)
         if known is not None:
             if known.run_id != run_id:
                 raise Stalled(
@@ -100,10 +104,15 @@ class Registry(Connection):
             self._link_back(model_id, model, number)
         return number
 
+    def _made_empty(self, model: str) -> bool:
+        """True once for each model that this tracker made."""
+        try:
+            self._empty.remove(model)
+        except KeyError:
+            return False
+        return True
+
     def _same(self, model: str, tags: Mapping[str, str]) -> ObservedVersion | None:
-        absent = [key for key in _IDENTITY if key not in tags]
-        if absent:
-            raise ValueError(f"a version without the tag {absent[0]} could be made twice")
         terms = [f"name = '{_quoted(model)}'", *(f"tags.`{k}` = '{_quoted(tags[k])}'" for k in _IDENTITY)]
         query = " AND ".join(terms)
         found = self._call(f"looking for versions of {model}", lambda c: list(c.search_model_versions(query)))
@@ -148,17 +157,18 @@ class Registry(Connection):
                 raise self._raced(f"{model} v{number}")
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
-        """Point an alias at a version, unless it does; then see that it does.
+        """Point an alias at a version, unless it does; then see that it does, where no transaction says so.
 
         Raises:
             Transient: somebody else moved it meanwhile.
         """
 
         def point(client: MlflowClient) -> bool:
-            if client.get_registered_model(model).aliases.get(alias) not in (number, str(number)):
-                client.set_registered_model_alias(model, alias, str(number))
-                return self._aliases(client, model).get(alias) == number
-            return True
+            with self._one_transaction(client) as store:
+                if alias in store.get_model_version(model, str(number)).aliases:
+                    return True
+                store.set_registered_model_alias(model, alias, str(number))
+            return self.store.database or alias in client.get_model_version(model, str(number)).aliases
 
         if not self._call(f"setting alias {alias} of {model}", point):
             raise self._raced(f"alias {alias} of {model}")
