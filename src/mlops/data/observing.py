@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops.data.batching import Held, ReadAhead
 from mlops.data.delta import DeltaTableAt, observe_delta
 from mlops.data.expectations import violations
 from mlops.data.formats import format_of
 from mlops.data.locating import Located, Tracked, locate
-from mlops.data.members import FileSet, digest_files
+from mlops.data.members import Blob, FileSet, digest_files
 from mlops.data.profiles import (
     Profile,
     decode_profile,
@@ -93,7 +94,8 @@ def observe_all(
     Returns:
         By name. A dataset that cannot be used has `reason` and `message` and no digest; none of them raises.
     """
-    tracked = Tracked(inside)
+    ahead = ReadAhead(inside) if inside is not None else None
+    tracked = Tracked(ahead)
     located: dict[str, Located] = {}
     found: dict[str, Found] = {}
     profiles: dict[str, Profile] = {}
@@ -102,24 +104,30 @@ def observe_all(
         with _isolated(request, failed):
             located[request.name] = locate(request, base, tracked)
     known = cache.get_many(sorted({key for one in located.values() for key in _keys(one)}))
-    for request in requests:
-        if request.name not in located:
-            continue
-        entries: Mapping[str, bytes] = {}
-        with _isolated(request, failed):
-            found[request.name], entries = _digest(located[request.name], known, now)
-            _check_content(request, found[request.name])
-        if entries:  # kept at once: a long hash is not lost to a kill while the next one runs
-            cache.put_many(entries)
-    checked = [r for r in requests if r.expect is not None and r.name in found and r.name not in failed]
-    known = cache.get_many(_profile_keys(checked, found)) if checked else {}
-    for request in checked:
-        entries = {}
-        with _isolated(request, failed):
-            profiles[request.name], entries = _profile(request, found[request.name], known)
-            _check_expectations(request, profiles[request.name])
-        if entries:
-            cache.put_many(entries)
+    if ahead is not None:
+        ahead.prefetch(blob for one in located.values() for blob in _blobs(one) if blob.key not in known)
+    with Held(cache) as held:
+        for request in requests:
+            if request.name not in located:
+                continue
+            with _isolated(request, failed):
+                found[request.name], entries = _digest(located[request.name], known, now)
+                held.add(entries)
+                _check_content(request, found[request.name])
+        checked = [r for r in requests if r.expect is not None and r.name in found and r.name not in failed]
+        known = cache.get_many(_profile_keys(checked, found)) if checked else {}
+        if ahead is not None:
+            ahead.prefetch(
+                blob
+                for request in checked
+                if not set(_profile_keys([request], found)) & known.keys()
+                for blob in _blobs(found[request.name].located)
+            )
+        for request in checked:
+            with _isolated(request, failed):
+                profiles[request.name], entries = _profile(request, found[request.name], known)
+                held.add(entries)
+                _check_expectations(request, profiles[request.name])
     return {
         r.name: _observed(r, located.get(r.name), found.get(r.name), profiles.get(r.name), failed.get(r.name))
         for r in requests
@@ -196,6 +204,12 @@ def _keys(located: Located) -> list[str]:
     if isinstance(located, DeltaTableAt):
         return [located.key] if located.key is not None else []
     return [member.key for member in located.members if member.key is not None]
+
+
+def _blobs(located: Located) -> list[Blob]:
+    """The members that git holds."""
+    members = located.members if isinstance(located, FileSet) else located.blobs
+    return [member for member in members if isinstance(member, Blob)]
 
 
 def _digest(located: Located, known: Mapping[str, bytes], now: Clock) -> tuple[Found, Mapping[str, bytes]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from mlops.errors import MlopsError
 from mlops.observation.observed import Ledger, ObservedVersion
 from mlops.planning.context import DIGEST_TAG, PROJECT_TAG, VERSION_TAG
-from mlops.planning.stays import Stay, history, stages
+from mlops.planning.stays import Stay, history, read_history, stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +46,21 @@ class Promoted:
 
 
 def promotions(
-    ledger: Ledger, project: str, read_artifact: Callable[[str, str], bytes | None]
+    ledger: Ledger,
+    project: str,
+    read_artifact: Callable[[str, str], bytes | None],
+    missing: Callable[[str], None],
 ) -> tuple[Promoted, ...]:
-    """All stays of a project's versions, newest first; older ones are fetched from where they were moved."""
+    """All stays of a project's versions, newest first; older ones are fetched from where they were moved.
+
+    `missing` is told of each part of the history that cannot be read, as nobody may take the rest for the whole.
+    """
     found: list[Promoted] = []
     for version in ledger.versions.values():
         if version.tags.get(PROJECT_TAG) != project:
             continue
         for stage in stages(version.tags):
-            for stay in _all_stays(version, stage, read_artifact):
+            for stay in _all_stays(version, stage, read_artifact, missing):
                 found.append(
                     Promoted(
                         version.model,
@@ -88,15 +93,26 @@ def parse_time(text: str) -> datetime:
 
 
 def _all_stays(
-    version: ObservedVersion, stage: str, read_artifact: Callable[[str, str], bytes | None]
+    version: ObservedVersion,
+    stage: str,
+    read_artifact: Callable[[str, str], bytes | None],
+    missing: Callable[[str], None],
 ) -> list[Stay]:
+    where = f"{version.model} v{version.number} in {stage}"
     past = history(version.tags, stage)
+    if not past.legible:
+        missing(f"{where}: its history was changed by hand and cannot be read")
     stays = list(past.stays)
     older, seen = past.older, set[str]()
     while older and older not in seen and version.run_id:
         seen.add(older)
         data = read_artifact(version.run_id, older)
-        rows: list[Mapping[str, Any]] = json.loads(data) if data else []
-        stays = [Stay.from_json(row) for row in rows if "older" not in row] + stays
-        older = next((str(row["older"]) for row in rows if "older" in row), None)
+        try:
+            moved = read_history(data or b"")
+        except ValueError:
+            what = "is not there" if data is None else "cannot be read"
+            missing(f"{where}: the artifact {older} of run {version.run_id} {what}; it holds older stays")
+            break
+        stays = [*moved.stays, *stays]
+        older = moved.older
     return stays

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from mlops.errors import MlopsError
@@ -15,7 +17,7 @@ from mlops.execution.requirements import EnvironmentSpec, environment_digest
 from mlops.planning.desired import Code, Desired
 from mlops.resources import Experiment, Loaded, Project
 from mlops.source.select import select
-from mlops.source.snapshot import Snapshot
+from mlops.source.snapshot import Entry, Snapshot
 
 OWN_ENVIRONMENT: Final = "reconciler"
 MLPROJECT: Final = "MLproject"
@@ -52,7 +54,7 @@ def read_revision(
         resources=loaded.resources,
         invalid=loaded.invalid,
         whole=not loaded.problems and not loaded.unreadable,
-        code={e.metadata.name: _code(snapshot, e, texts) for e in experiments},
+        code=_codes(snapshot, experiments, texts),
         prune_refused=prune_refused,
         executors=executors,
     )
@@ -106,24 +108,45 @@ def _files_read(snapshot: Snapshot, experiments: Iterable[Experiment]) -> set[st
     return {path for path in wanted if path in entries}
 
 
-def _code(snapshot: Snapshot, experiment: Experiment, texts: Mapping[str, bytes]) -> Code:
+def _codes(
+    snapshot: Snapshot, experiments: Iterable[Experiment], texts: Mapping[str, bytes]
+) -> dict[str, Code]:
+    """The code of each experiment; experiments that share a source have their files chosen once."""
+    entries = snapshot.entries()
+    ordered = sorted(entries)
+
+    @cache
+    def files(folder: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> Mapping[str, str]:
+        first, last = (
+            (bisect_left(ordered, f"{folder}{sign}") for sign in "/0") if folder else (0, len(ordered))
+        )
+        chosen = select(ordered[first:last], folder, include, exclude)
+        return {within(folder, path): entries[path].blob for path in chosen}
+
+    return {experiment.metadata.name: _code(entries, experiment, texts, files) for experiment in experiments}
+
+
+def _code(
+    entries: Mapping[str, Entry],
+    experiment: Experiment,
+    texts: Mapping[str, bytes],
+    chosen: Callable[[str, tuple[str, ...], tuple[str, ...]], Mapping[str, str]],
+) -> Code:
     source = experiment.spec.source
     folder = normal(source.path)
-    entries = snapshot.entries()
     environment = OWN_ENVIRONMENT
     try:
         spec = environment_spec(experiment, texts)
         if spec is not None:
             environment = environment_digest(spec)
-        paths = select(entries, folder, source.include, source.exclude)
-        files = {within(folder, path): entries[path].blob for path in paths}
+        files = chosen(folder, tuple(source.include), tuple(source.exclude))
         command: tuple[str, ...] = experiment.spec.command or ()
         defaults: Scalars = {}
         if experiment.spec.entry_point is not None:
             manifest = posixpath.join(folder, MLPROJECT)
             if manifest not in texts:
                 raise MlopsError(f"{manifest} does not exist, but spec.entryPoint names an entry point of it")
-            files[MLPROJECT] = entries[manifest].blob
+            files = {**files, MLPROJECT: entries[manifest].blob}
             command, defaults = entry_point(texts[manifest], experiment.spec.entry_point)
     except MlopsError as error:
         return Code({}, (), {}, environment, problem=str(error))
