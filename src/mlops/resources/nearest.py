@@ -23,7 +23,7 @@ class Nearest:
             return None
         self._budget -= len(candidates)
         folded: dict[str, str] = {}
-        for candidate in candidates:
+        for candidate in sorted(candidates):  # of two that are as near, always the same
             folded.setdefault(_fold(candidate), candidate)
         if _fold(word) in folded:
             return folded[_fold(word)]

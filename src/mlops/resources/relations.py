@@ -152,7 +152,7 @@ def _cycles(stages: list[Record]) -> Found:
 
 
 def _promotions(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]], nearest: Nearest) -> Found:
-    declared: dict[str | None, set[str | None]] = defaultdict(set)
+    declared: dict[str, set[str]] = defaultdict(set)
     unsure: list[Record] = []
     for version in by_kind["ModelVersion"]:
         model, number = _number(version.values)
@@ -172,7 +172,7 @@ def _promotions(by_kind: dict[str, list[Record]], by_key: dict[Key, list[Record]
         elif model and number and Key("Model", model) in by_key and number not in declared[model]:
             if model in unsure_models or None in unsure_models:
                 continue
-            near = nearest.nearest(number, [each for each in declared[model] if each])
+            near = nearest.nearest(number, declared[model])
             fix = f"Did you mean {near}?" if near else "Declare that ModelVersion first."
             yield (
                 record,

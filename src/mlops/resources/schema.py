@@ -83,8 +83,8 @@ def main(arguments: list[str]) -> int:
             print(f"out of date: {', '.join(old)}. Run `make schemas`.", file=sys.stderr)
         return 1 if old else 0
     folders[0].mkdir(parents=True, exist_ok=True)
-    for name in old:
-        (folders[0] / name).write_text(texts()[name], encoding="utf-8")
+    for name, text in texts().items():
+        (folders[0] / name).write_text(text, encoding="utf-8")
     return 0
 
 
