@@ -180,7 +180,10 @@ def test_the_order_of_documents_and_files_changes_nothing(
 
     def loaded(order: list[dict[str, Any]]) -> Any:
         files = {"mlops.yaml": json.dumps({"kind": "Project"}), "training/train.py": ""}
-        files |= {f"resources/{place}.yaml": json.dumps(each) for place, each in enumerate(order)}
+        files |= {
+            f"resources/{place}.yaml": json.dumps(each, ensure_ascii=False)
+            for place, each in enumerate(order)
+        }
         found = load(TextSnapshot(files))
         return (
             dict(found.resources),
