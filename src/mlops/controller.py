@@ -28,7 +28,7 @@ from mlops.planning.desired import Desired
 from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
-from mlops.resources.loading import ParseCache
+from mlops.resources.loading import ParseCache, without_garbage_collection
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
 from mlops.state import Holder, State, open_state
@@ -207,6 +207,17 @@ class Controller:
             targets: keep only what these resources need.
             training: keep only the training of these experiments; empty for all, None to keep everything.
         """
+        with without_garbage_collection():
+            return self._look(revision, working_tree, targets, training, options or Options())
+
+    def _look(
+        self,
+        revision: str | None,
+        working_tree: bool,
+        targets: Collection[Key],
+        training: Collection[str] | None,
+        options: Options,
+    ) -> View:
         snapshot = self.snapshot(revision, working_tree=working_tree)
         project, loaded = self.load(snapshot)
         unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
@@ -219,7 +230,7 @@ class Controller:
             raise MlopsError(
                 f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is"
             )
-        return self._view(snapshot, project, loaded, options or Options(), targets, training)
+        return self._view(snapshot, project, loaded, options, targets, training)
 
     def _view(
         self,

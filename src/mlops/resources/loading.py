@@ -71,7 +71,7 @@ def load(snapshot: Snapshot, cache: ParseCache | None = None) -> Loaded:
         snapshot: the files at a revision.
         cache: where parsed files are kept; None parses everything.
     """
-    with _without_garbage_collection():
+    with without_garbage_collection():
         return _load(ProjectFiles(snapshot, cache))
 
 
@@ -171,7 +171,7 @@ def _located(snapshot: Snapshot, files: Iterable[str]) -> dict[str, list[Located
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Building tens of thousands of values makes the collector look at them again and again for nothing."""
     enabled = gc.isenabled()
     gc.disable()
