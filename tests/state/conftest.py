@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -83,9 +84,10 @@ class Cluster:
                 time.sleep(0.05)
         raise RuntimeError(self._log.read_text())
 
-    def stop(self) -> None:
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Shut down in the server's fast mode, or without a checkpoint by SIGQUIT."""
         if self._server is not None:
-            self._server.send_signal(2)  # SIGINT: a fast shutdown
+            self._server.send_signal(how)
             self._server.wait()
         self._server = None
 
@@ -113,7 +115,7 @@ def cluster() -> Iterator[Cluster]:
     try:
         server = Cluster(binaries, folder)
         yield server
-        server.stop()
+        server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -20,7 +20,9 @@ Python = Callable[..., "subprocess.Popen[str]"]
 CONCURRENT = """
 import sys, time
 from pathlib import Path
+import psycopg
 from mlops.state import Event, open_state
+print("ready", flush=True)
 sys.stdin.readline()
 with open_state(sys.argv[2], base=Path("."), now=time.time) as state:
     state.put_many("n", {f"{sys.argv[1]}-{number}": b"1" for number in range(100)})
@@ -33,6 +35,8 @@ print("fine")
 def test_eight_processes_make_the_tables_at_once(opened: Open, python: Python, cluster: Any) -> None:
     uri = cluster.new_database()
     children = [python(CONCURRENT, str(number), uri) for number in range(8)]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"  # type: ignore[union-attr]
     for child in children:
         child.stdin.write("\n")  # type: ignore[union-attr]
         child.stdin.flush()  # type: ignore[union-attr]

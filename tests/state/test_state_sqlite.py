@@ -201,6 +201,7 @@ CONCURRENT = """
 import sys, time
 from pathlib import Path
 from mlops.state import Event, open_state
+print("ready", flush=True)
 sys.stdin.readline()
 with open_state("sqlite:///.mlops/state.db", base=Path("."), now=time.time, timeout=30) as state:
     for number in range(10):
@@ -212,20 +213,28 @@ print("fine", *state.warnings)
 
 def test_eight_processes_open_a_new_file_at_once(opened: Open, python: Python) -> None:
     children = [python(CONCURRENT, str(number)) for number in range(8)]
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("\n")
-        child.stdin.flush()
+    _start_together(children)
     assert [child.communicate()[0] for child in children] == ["fine\n"] * 8
     state = opened()
     assert len(state.all("n")) == 80
     assert [event.count for event in state.events()] == [80]
 
 
+def _start_together(children: list[subprocess.Popen[str]]) -> None:
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+
+
 DAMAGED = """
 import sys, time
 from pathlib import Path
 from mlops.state import open_state
+print("ready", flush=True)
 sys.stdin.readline()
 with open_state("sqlite:///.mlops/state.db", base=Path("."), now=time.time, timeout=30) as state:
     state.put_many("n", {sys.argv[1]: b"1"})
@@ -238,10 +247,7 @@ def test_four_processes_that_meet_a_damaged_file_set_it_aside_once(
     file.parent.mkdir()
     file.write_bytes(b"damaged" * 1000)
     children = [python(DAMAGED, str(number)) for number in range(4)]
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("\n")
-        child.stdin.flush()
+    _start_together(children)
     assert [child.communicate()[0] for child in children] == [""] * 4
     state = opened()
     assert sorted(state.all("n")) == ["0", "1", "2", "3"]
