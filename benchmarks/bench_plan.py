@@ -84,7 +84,9 @@ def benchmark(rounds: int) -> Report:
             rounds=max(1, rounds // 3),
             warm_up=0,
         )
-        rows |= alternate({"mlops plan, 10,000 resources, nothing cached": cold}, rounds=max(1, rounds // 3))
+        rows |= alternate(
+            {"mlops plan, 10,000 resources, nothing cached": cold}, rounds=max(1, rounds // 3), warm_up=0
+        )
         rows |= alternate(
             {"mlops plan, 10,000 resources": lambda: measure([MLOPS, "plan"], cwd=large)},
             rounds=max(1, rounds // 3),

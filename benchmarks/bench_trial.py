@@ -146,6 +146,7 @@ def benchmark(rounds: int) -> Report:
         notes=[
             "Every apply follows a commit that changes one parameter, so that exactly one trial is trained; "
             "both stores exist already (SQLite).",
+            "The CPU of an apply leaves out its job's, which runs detached under a supervisor.",
             f"`log_model` itself: {alone:.2f} s alone, {under:.2f} s under the controller.",
         ],
     )
