@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mlops.applying import bind, promote
-from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.applying.outcomes import Done, Failed, Left, Outcome
 from mlops.applying.train import train
-from mlops.applying.walk import Lane, walk
+from mlops.applying.walk import Claim, Claims, walk
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.planning.context import APPLIED_AT, APPLIED_GOOD, APPLIED_REVISION, PROJECT_TAG, RESOURCE_TAG
@@ -59,7 +60,7 @@ def apply(world: World, plan: Plan) -> Applied:
         world.progress.ended(step, outcome, seconds[step.id])
         return outcome
 
-    outcomes = walk(plan.steps, execute, lambda step: _lane(world, step))
+    outcomes = walk(plan.steps, execute, lambda step: _claims(world, step))
     return Applied(plan, outcomes, seconds)
 
 
@@ -156,15 +157,17 @@ def _update_experiment(world: World, work: UpdateExperiment) -> Outcome:
     return Done()
 
 
-def _lane(world: World, step: Step) -> Lane:
-    """Trials of one experiment run `parallel` at a time; what writes to the ledger takes turns."""
+def _claims(world: World, step: Step) -> Claims:
+    """Trials of one experiment run `parallel` at a time, local jobs as the cores allow, ledger writes a few."""
     match step.work:
         case TrainTrial(trial=trial):
             experiment = world.desired.resources[Key("Experiment", trial.experiment)]
             assert isinstance(experiment, Experiment)
-            return step.resource, experiment.spec.sweep.parallel if experiment.spec.sweep else 1
+            spec = experiment.spec
+            share = Claim(step.resource, 1, spec.sweep.parallel if spec.sweep else 1)
+            if spec.executor != "local":
+                return (share,)
+            cpu = (spec.resources.cpu if spec.resources else None) or 1
+            return share, Claim("local processors", cpu, os.cpu_count() or 1)
         case _:
-            return "ledger", WRITERS
-
-
-__all__ = ["Applied", "Blocked", "Done", "Failed", "Left", "apply", "record_revision"]
+            return (Claim("ledger", 1, WRITERS),)

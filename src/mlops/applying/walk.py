@@ -6,9 +6,9 @@ A step whose need did not come about is blocked, with that need named; the rest 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Final
 
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
@@ -16,11 +16,21 @@ from mlops.planning.plan import Block, Step
 
 WORKERS: Final = 64  # threads at most; a training step's thread only waits for its job
 
-Lane = tuple[str, int]  # steps of one name share it: at most so many at a time
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A share of something limited that a step takes while it runs; one that asks for too much runs alone."""
+
+    name: str
+    amount: float
+    capacity: float
+
+
+Claims = tuple[Claim, ...]
 
 
 def walk(
-    steps: Iterable[Step], execute: Callable[[Step], Outcome], lane: Callable[[Step], Lane]
+    steps: Iterable[Step], execute: Callable[[Step], Outcome], claims: Callable[[Step], Claims]
 ) -> Mapping[str, Outcome]:
     """Execute `steps`; gives the outcome of each by its id. `execute` must not raise."""
     order = {step.id: (index, step) for index, step in enumerate(steps)}
@@ -30,14 +40,20 @@ def walk(
         for need in step.needs:
             if need in order:
                 dependents.setdefault(need, []).append(name)
-    ready: dict[Lane, list[tuple[int, str]]] = {}
+    ready: dict[Claims, list[tuple[int, str]]] = {}
     outcomes: dict[str, Outcome] = {}
-    running: dict[Future[Outcome], tuple[str, Lane]] = {}
-    busy: Counter[Lane] = Counter()
+    running: dict[Future[Outcome], tuple[str, Claims]] = {}
+    taken: dict[str, float] = {}
 
     def release(name: str) -> None:
         index, step = order[name]
-        heapq.heappush(ready.setdefault(lane(step), []), (index, name))
+        heapq.heappush(ready.setdefault(claims(step), []), (index, name))
+
+    def fits(wanted: Claims) -> bool:
+        return len(running) < WORKERS and all(
+            not taken.get(claim.name) or taken[claim.name] + claim.amount <= claim.capacity
+            for claim in wanted
+        )
 
     def settle(name: str, outcome: Outcome) -> None:
         outcomes[name] = outcome
@@ -55,16 +71,20 @@ def walk(
             release(name)
     with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="step") as pool:
         while True:
-            for lane_, waiting in ready.items():
-                while waiting and busy[lane_] < lane_[1] and len(running) < WORKERS:
+            for wanted, waiting in list(ready.items()):
+                while waiting and fits(wanted):
                     _, name = heapq.heappop(waiting)
-                    busy[lane_] += 1
-                    running[pool.submit(execute, order[name][1])] = (name, lane_)
+                    for claim in wanted:
+                        taken[claim.name] = taken.get(claim.name, 0) + claim.amount
+                    running[pool.submit(execute, order[name][1])] = (name, wanted)
+                if not waiting:
+                    del ready[wanted]
             if not running:
                 return outcomes
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name, lane_ = running.pop(future)
-                busy[lane_] -= 1
+                name, held = running.pop(future)
+                for claim in held:
+                    taken[claim.name] = round(taken[claim.name] - claim.amount, 6)
                 settle(name, future.result())
 
 
