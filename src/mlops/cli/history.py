@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mlops.cli.output import console, open_controller, output_option, print_json, revision_options
+from mlops.cli.output import console, open_controller, output_option, print_json, revision_options, say
 
 
 @click.command()
@@ -32,7 +32,7 @@ def history(
     when = parse_time(moment) if moment else None
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)
-    rows = promotions(view.observed.ledger, view.desired.project, controller.tracker.read_artifact)
+    rows = promotions(view.observed.ledger, view.desired.project, controller.tracker.read_artifact, say)
     if model is not None:
         resource = view.desired.resources.get(Key("Model", model))
         registered = resource.spec.registered_name if isinstance(resource, Model) else None

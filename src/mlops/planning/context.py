@@ -17,7 +17,7 @@ from mlops.planning.desired import Desired
 from mlops.planning.graph import Graph
 from mlops.planning.plan import Block
 from mlops.planning.runs import RunIndex, TrialState
-from mlops.resources import Key, Model
+from mlops.resources import Key, Model, Stage
 
 PROJECT_TAG = "mlops.project"
 RESOURCE_TAG = "mlops.resource"
@@ -59,6 +59,7 @@ class Context:
     index: RunIndex
     versions_by_model: Mapping[str, tuple[ObservedVersion, ...]]
     graph: Graph
+    stage_of_alias: Mapping[str, str]  # loading has refused two stages with one alias
     made: dict[Key, Assessment] = field(default_factory=dict)
     trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     numbers: dict[str, ObservedVersion] = field(default_factory=dict)  # bound ones, by ModelVersion name
@@ -79,6 +80,11 @@ class Context:
             index=RunIndex.of(observed.ledger.runs.values()),
             versions_by_model={name: tuple(found) for name, found in versions.items()},
             graph=Graph.of(desired.resources),
+            stage_of_alias={
+                one.spec.alias or one.metadata.name: one.metadata.name
+                for one in desired.resources.values()
+                if isinstance(one, Stage)
+            },
         )
 
     @property

@@ -92,12 +92,20 @@ def _standing(
         bound.model,
         name,
         alias,
-        (stay.alias,) if renamed and stay is not None else (),
+        (stay.alias,)
+        if renamed and stay is not None and not _taken_over(context, resource, stay.alias)
+        else (),
         stay.base if stay else None,
     )
     reason = "the stage's alias has a new name" if renamed else "changed outside git"
     step = Step(f"{action}:{key}", str(key), action, reason, work, tuple(changes))
     return assess(key, steps=(step,), conditions=conditions, status=status)
+
+
+def _taken_over(context: Context, resource: Promotion, alias: str) -> bool:
+    """Whether another stage of this model has the alias now, so that it is moved and not taken away."""
+    stage = context.stage_of_alias.get(alias)
+    return stage is not None and (resource.spec.model, stage) in context.graph.promotions
 
 
 def others_open(context: Context, bound: ObservedVersion, stage: str) -> list[ObservedVersion]:
@@ -133,7 +141,7 @@ def _move(
     blocks = [
         block
         for block in (
-            context.obstacle(key, target.key),
+            context.obstacle(key, target.key) or _never_bound(context, key, target, bound),
             after if isinstance(after, Block) else None,
             gate_block(key, gates),
             approval_block(key, stage),
@@ -201,6 +209,16 @@ def _move(
         needs=tuple(needs),
     )
     return assess(key, steps=(step,), conditions=conditions, status=status, exists=exists)
+
+
+def _never_bound(
+    context: Context, key: Key, target: ModelVersion, bound: ObservedVersion | None
+) -> Block | None:
+    """The block of a version that is not bound and that nothing in this plan binds: it is suspended."""
+    if bound is not None or any(step.action == "bind" for step in context.made[target.key].steps):
+        return None
+    what = f"{target.key} is suspended and not bound yet; `mlops resume {target.key}` lets it go on"
+    return Block(str(key), "Ready", "DependencyFailed", what)
 
 
 def version_of(context: Context, registered: str, number: int | None) -> str | None:

@@ -18,7 +18,7 @@ from mlops.planning.work import (
     UpdateVersion,
     Work,
 )
-from mlops.resources import Key
+from mlops.resources import Key, Promotion
 
 
 def prune(context: Context) -> Assessment:
@@ -49,10 +49,7 @@ def _gone(context: Context, resource: str | None) -> bool:
 
 def _demotions(context: Context) -> list[Step]:
     """Stays that last although no Promotion asks for anything in that stage."""
-    wanted = {
-        (context.registered_name(model), stage): promotion
-        for (model, stage), promotion in context.graph.promotions.items()
-    }
+    wanted = {(context.registered_name(model), stage) for model, stage in context.graph.promotions}
     lasting: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
     for name, versions in context.versions_by_model.items():
         for version in versions:
@@ -60,11 +57,7 @@ def _demotions(context: Context) -> list[Step]:
                 continue
             for stage in stages(version.tags):
                 stay = history(version.tags, stage).open
-                if (
-                    stay is None
-                    or (name, stage) in wanted
-                    or not _gone(context, f"Promotion/{stay.promotion}")
-                ):
+                if stay is None or (name, stage) in wanted or _held(context, stay.promotion):
                     continue
                 lasting.setdefault((name, stage), []).append((version.number, stay.alias, stay.promotion))
     steps = []
@@ -72,22 +65,29 @@ def _demotions(context: Context) -> list[Step]:
         alias, promotion = rows[-1][1], rows[-1][2]
         live = context.ledger.models.get(name)
         current = live.aliases.get(alias) if live else None
+        kept = (name, context.stage_of_alias.get(alias)) in wanted  # another stage has the alias now
+        taken = current in {row[0] for row in rows} and not kept
+        left = _gone(context, f"Promotion/{promotion}")
         steps.append(
             Step(
-                id=f"demote:Promotion/{promotion}",
+                id=f"demote:Promotion/{promotion}:{name}/{stage}",
                 resource=f"Promotion/{promotion}",
                 action="demote",
-                reason="the Promotion left git",
-                work=TakeAliasAway(
-                    name,
-                    stage,
-                    alias if current in {row[0] for row in rows} else None,
-                    tuple(row[0] for row in rows),
-                ),
-                changes=(Change(f"alias.{alias}", current, None),),
+                reason="the Promotion left git" if left else f"it asks for nothing in {stage} any more",
+                work=TakeAliasAway(name, stage, alias if taken else None, tuple(row[0] for row in rows)),
+                changes=(Change(f"alias.{alias}", current, current if kept else None),),
             )
         )
     return steps
+
+
+def _held(context: Context, promotion: str) -> bool:
+    """Whether a stay is left alone: its Promotion is broken or frozen, or the Model of it is broken."""
+    key = Key("Promotion", promotion)
+    resource = context.desired.resources.get(key)
+    if not isinstance(resource, Promotion):
+        return key in context.desired.invalid
+    return resource.spec.suspend or Key("Model", resource.spec.model) in context.desired.invalid
 
 
 def _versions(context: Context, demotions: list[Step]) -> list[Step]:
@@ -96,10 +96,13 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
         for step in demotions
         if isinstance(step.work, TakeAliasAway)
     }
+    bound = {(version.model, version.number) for version in context.numbers.values()}
     steps = []
     for versions in context.versions_by_model.values():
         for version in versions:
             resource = version.tags.get(RESOURCE_TAG, "")
+            if (version.model, version.number) in bound:
+                continue  # declared, whatever somebody wrote into its tags
             if version.tags.get(PROJECT_TAG) != context.desired.project or not _gone(context, resource):
                 continue
             if version.tags.get(VERSION_TAG) in context.graph.versions.get(
@@ -114,7 +117,7 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
                 needs = tuple(freed[version.model, alias] for alias in aliases)
                 steps.append(
                     Step(
-                        f"delete:{resource}",
+                        f"delete:{resource}:v{version.number}",
                         resource,
                         "delete",
                         "deletionPolicy: Delete",
@@ -125,7 +128,7 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
                 )
             elif ARCHIVED_TAG not in version.tags:
                 work = UpdateVersion(version.model, version.number, {ARCHIVED_TAG: context.desired.revision})
-                steps.append(_archive(resource, work, context.desired.revision))
+                steps.append(_archive(resource, work, context.desired.revision, f"v{version.number}"))
     return steps
 
 
@@ -138,25 +141,32 @@ def _model_of(context: Context, registered: str) -> str:
 
 def _objects(context: Context) -> list[Step]:
     """Experiments and registered models are marked, never deleted: their runs and versions stay."""
+    declared = context.desired.resources
+    experiments = {f"{context.desired.project}/{key.name}" for key in declared if key.kind == "Experiment"}
+    models = {context.registered_name(key.name) for key in declared if key.kind == "Model"}
     steps = []
     for name, found in sorted(context.ledger.experiments.items()):
+        if name in experiments:
+            continue
         resource = found.tags.get(RESOURCE_TAG)
         ours = found.tags.get(PROJECT_TAG) == context.desired.project and ARCHIVED_TAG not in found.tags
         if resource and resource.startswith("Experiment/") and ours and _gone(context, resource):
             work: Work = UpdateExperiment(name, {ARCHIVED_TAG: context.desired.revision})
-            steps.append(_archive(resource, work, context.desired.revision))
+            steps.append(_archive(resource, work, context.desired.revision, name))
     for name, model in sorted(context.ledger.models.items()):
+        if name in models:
+            continue
         resource = model.tags.get(RESOURCE_TAG)
         ours = model.tags.get(PROJECT_TAG) == context.desired.project and ARCHIVED_TAG not in model.tags
         if resource and ours and _gone(context, resource):
             work = UpdateModel(name, None, {ARCHIVED_TAG: context.desired.revision})
-            steps.append(_archive(resource, work, context.desired.revision))
+            steps.append(_archive(resource, work, context.desired.revision, name))
     return steps
 
 
-def _archive(resource: str, work: Work, revision: str) -> Step:
+def _archive(resource: str, work: Work, revision: str, which: str) -> Step:
     return Step(
-        id=f"archive:{resource}",
+        id=f"archive:{resource}:{which}",
         resource=resource,
         action="archive",
         reason="left git; its runs and bytes stay",

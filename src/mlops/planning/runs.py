@@ -34,8 +34,7 @@ class TrialState:
 
     @property
     def next_attempt(self) -> int:
-        attempts = [int(run.tags.get(ATTEMPT, "1") or 1) for run in self.failures]
-        return max(attempts, default=0) + 1
+        return max((attempt_of(run) for run in self.failures), default=0) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,12 @@ class RunIndex:
                 if is_finished(run):
                     return TrialState(trial, "finished", run, failures, current=False)
         return TrialState(trial, "absent", None, failures, current=True)
+
+
+def attempt_of(run: ObservedRun) -> int:
+    """Which attempt of its trial a run is; 1 where somebody wrote something else into the tag."""
+    text = run.tags.get(ATTEMPT, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 1
 
 
 def is_finished(run: ObservedRun) -> bool:

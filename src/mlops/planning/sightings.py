@@ -26,7 +26,9 @@ def sightings(context: Context, steps: Iterable[Step], blocked: Iterable[Block])
 def _runs(context: Context) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {}
     for run in context.ledger.runs.values():
-        row = [run.run_id, run.status, run.tags.get(OUTCOME)]
+        # metrics as text: NaN is not equal to itself, and no JSON
+        metrics = sorted((name, repr(value)) for name, value in run.metrics.items())
+        row = [run.run_id, run.status, run.tags.get(OUTCOME), metrics]
         rows.setdefault(run.tags.get(RESOURCE_TAG, ""), []).append(row)
     return rows
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 from mlops.planning.plan import canonical
 
 HISTORY_LIMIT: Final = 4500  # characters; registries allow 5,000 in a tag
 _PREFIX: Final = "mlops.stage."
+_TEXTS: Final = ("promotion", "alias", "since", "revision", "until", "base", "evidence", "digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +50,25 @@ class Stay:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Stay:
+        """Read what `to_json` wrote; raises ValueError for anything else, as a tag can be edited by hand."""
+        approvals = row.get("approvedBy", [])
+        if not all(isinstance(row.get(name, ""), str) for name in _TEXTS):
+            raise ValueError("a stay holds something else than text")
+        if not isinstance(approvals, list) or not all(isinstance(one, dict) for one in approvals):
+            raise ValueError("a stay's approvals are no list of objects")
+        for moment in (row.get("since", ""), row.get("until")):
+            if moment is not None:
+                datetime.fromisoformat(moment)
         return cls(
-            promotion=str(row.get("promotion", "")),
-            alias=str(row.get("alias", "")),
-            since=str(row.get("since", "")),
-            revision=str(row.get("revision", "")),
+            promotion=row.get("promotion", ""),
+            alias=row.get("alias", ""),
+            since=row["since"],
+            revision=row.get("revision", ""),
             until=row.get("until"),
             base=row.get("base"),
             evidence=row.get("evidence"),
             digest=row.get("digest"),
-            approved_by=tuple(row.get("approvedBy", ())),
+            approved_by=tuple(approvals),
         )
 
 
@@ -121,12 +132,23 @@ def history(tags: Mapping[str, str], stage: str) -> History:
     if text is None:
         return History()
     try:
-        rows = json.loads(text)
-        older = rows[0]["older"] if rows and "older" in rows[0] else None
-        stays = tuple(Stay.from_json(row) for row in rows if "older" not in row)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return read_history(text)
+    except ValueError:
         return History(legible=False)
-    return History(stays, older)
+
+
+def read_history(text: str | bytes) -> History:
+    """Read what `History.text` wrote, of a tag or of an artifact; raises ValueError for anything else."""
+    try:
+        rows: Any = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is no list of stays")
+    older = rows[0].get("older") if rows else None
+    if older is not None and not isinstance(older, str):
+        raise ValueError("it names no artifact")
+    return History(tuple(Stay.from_json(row) for row in rows if "older" not in row), older)
 
 
 def stages(tags: Mapping[str, str]) -> Iterator[str]:
