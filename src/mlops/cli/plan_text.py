@@ -55,11 +55,9 @@ def count(plan: Plan) -> str:
     if not plan.steps and not plan.blocked:
         return "Nothing to change: MLflow is as this revision says."
     numbers = plan.summary
-    blocked = numbers.pop("blocked")
-    shown = [f"{number} to {action}" for action, number in numbers.items()]
-    if not shown:
-        shown = ["nothing to change"]
-    return f"Plan: {', '.join(shown)}; {blocked} blocked."
+    shown = [f"{numbers[action]} to {action}" for action in SYMBOLS if action in numbers]
+    shown += [f"{numbers['blocked']} blocked"] if plan.blocked else []
+    return f"Plan: {', '.join(shown)}."
 
 
 def _resource(resource: str, steps: list[Step]) -> Iterator[tuple[str, str]]:
