@@ -146,6 +146,10 @@ class Connection:
 
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
+        from mlflow.tracking._tracking_service import utils
+
+        # Where MLflow looks when it is not told, as older ones do for artifacts on a server.
+        utils._tracking_uri = self.store.uri
         client = MlflowClient(tracking_uri=self.store.uri, registry_uri=self.store.uri)
         if self.store.database:
             # The same database: opened now, and not by two threads at once.

@@ -107,14 +107,18 @@ def _models(client: MlflowClient, project: str, names: Collection[str]) -> dict[
 
 
 def _versions(client: MlflowClient, models: Sequence[str]) -> list[ObservedVersion]:
+    def search(query: str) -> Iterator[Any]:
+        return pages(lambda t: client.search_model_versions(query, max_results=_PAGE, page_token=t))
+
     found: list[Any] = []
-    for some in _filters(models):
-        query = f"name IN ({some})"
-
-        def page(token: str | None, query: str = query) -> Any:
-            return client.search_model_versions(query, max_results=_PAGE, page_token=token)
-
-        found += pages(page)
+    try:
+        for some in _filters(models):
+            found += search(f"name IN ({some})")
+    except Exception as error:
+        if code(error) != "INVALID_PARAMETER_VALUE":
+            raise
+        wanted = set(models)  # an older MLflow knows no IN here either
+        found = [v for v in search("") if v.name in wanted]
     return sorted((observed_version(v) for v in found), key=lambda v: (v.model, v.number))
 
 
