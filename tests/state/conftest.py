@@ -37,7 +37,7 @@ class Cluster:
         self._data = folder / "data"
         self._log = folder / "log"
         self._server: subprocess.Popen[bytes] | None = None
-        self._databases = 0
+        self._schemas = 0
         # The server refuses to run as root.
         self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
         with socket.socket() as probe:
@@ -94,15 +94,15 @@ class Cluster:
     def uri(self, database: str = "postgres") -> str:
         return f"postgresql://mlops:correct%20horse@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self) -> str:
-        """The URI of an empty database."""
+    def new_schema(self) -> str:
+        """The URI of an empty schema, which is made much faster than a database."""
         import psycopg
 
-        self._databases += 1
-        name = f"test{self._databases}"
+        self._schemas += 1
+        name = f"test{self._schemas}"
         with psycopg.connect(self.uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.uri(name)
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.uri()}?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +140,7 @@ def uri(request: pytest.FixtureRequest) -> str:
     """A database that does not exist yet, of either kind."""
     if request.param == "sqlite":
         return "sqlite:///.mlops/state.db"
-    return str(request.getfixturevalue("cluster").new_database())
+    return str(request.getfixturevalue("cluster").new_schema())
 
 
 @pytest.fixture

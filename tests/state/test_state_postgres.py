@@ -33,7 +33,7 @@ print("fine")
 
 
 def test_eight_processes_make_the_tables_at_once(opened: Open, python: Python, cluster: Any) -> None:
-    uri = cluster.new_database()
+    uri = cluster.new_schema()
     children = [python(CONCURRENT, str(number), uri) for number in range(8)]
     for child in children:
         assert child.stdout.readline() == "ready\n"  # type: ignore[union-attr]
@@ -47,7 +47,7 @@ def test_eight_processes_make_the_tables_at_once(opened: Open, python: Python, c
 
 
 def test_a_restart_of_the_server_costs_no_more_than_the_calls_meanwhile(opened: Open, cluster: Any) -> None:
-    state = opened(cluster.new_database())
+    state = opened(cluster.new_schema())
     state.put_many("n", {"a": b"1"})
     cluster.stop()
     try:
@@ -65,7 +65,7 @@ def test_a_restart_of_the_server_costs_no_more_than_the_calls_meanwhile(opened: 
 
 
 def test_a_locked_table_is_waited_for_within_bounds(opened: Open, cluster: Any) -> None:
-    uri = cluster.new_database()
+    uri = cluster.new_schema()
     state, other = opened(uri, timeout=0.1), opened(uri)
     locked, done = threading.Event(), threading.Event()
 
@@ -90,7 +90,7 @@ def test_a_locked_table_is_waited_for_within_bounds(opened: Open, cluster: Any) 
 
 
 def test_a_newer_schema_is_refused(opened: Open, cluster: Any) -> None:
-    uri = cluster.new_database()
+    uri = cluster.new_schema()
     state = opened(uri)
     state.database.write(lambda session: session.run("INSERT INTO mlops_schema (version) VALUES (99)"))
     with pytest.raises(MlopsError, match=r"schema 99.*Upgrade"):
@@ -144,11 +144,9 @@ except MlopsError as error:
     assert "hunter22" not in said
 
 
-def test_a_server_may_be_reached_by_socket_and_with_options(
-    opened: Open, cluster: Any, tmp_path: Path
-) -> None:
-    database = cluster.new_database().rpartition("/")[2]
-    uri = f"postgresql:///{database}?host=127.0.0.1&port={cluster.port}&user=mlops&password=correct%20horse"
+def test_a_uri_may_say_everything_in_its_options(opened: Open, cluster: Any, tmp_path: Path) -> None:
+    options = cluster.new_schema().rpartition("?")[2]
+    uri = f"postgresql:///postgres?host=127.0.0.1&port={cluster.port}&user=mlops&password=correct%20horse&{options}"
     with open_state(uri, base=tmp_path, now=lambda: 1.0) as state:
         state.put_many("n", {"a": b"1"})
         assert "horse" not in state.database.place
