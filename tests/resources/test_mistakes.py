@@ -201,7 +201,7 @@ def version(fields: str) -> str:
             "beside",
         ),
         (version("version: 2.0.0, source: {experiment: f}"), "4:55: ModelVersion/x:", 'no Experiment "f"'),
-        (version("version: 2.0.0, source: {experiment: bare}"), "4:55: ModelVersion/x:", "has no objective"),
+        (version("version: 2.0.0, source: {experiment: bare}"), "4:55: ModelVersion/x:", "no objective"),
         (version("version: 2.0.0, source: {runId: r, artifact: ../m}"), "4:63: ModelVersion/x:", '".."'),
         # stages
         (stage("after: nowhere"), "4:15: Stage/x: spec.after:", "there is no Stage"),
@@ -248,7 +248,7 @@ def version(fields: str) -> str:
     ],
 )
 def test_a_mistake_is_named_with_its_place(declared: Declared, document: str, place: str, words: str) -> None:
-    bare = experiment("command: [a]").replace("name: x", "name: bare")
+    bare = experiment("command: [a], sweep: {strategy: grid, parameters: {d: [1, 2]}}").replace("name: x", "name: bare")
     declared.documents("resources/sound.yaml", MODEL, DATASET, STAGE, EXPERIMENT, VERSION, bare)
     found = [line for line in declared.problems(document) if line.startswith("resources/x.yaml")]
     assert len(found) == 1, found

@@ -30,6 +30,7 @@ _STAGE = steps("spec.stage")
 _VERSION = steps("spec.version")
 _EXPERIMENT = steps("spec.source.experiment")
 _OBJECTIVE = steps("spec.objective")
+_SWEEP = steps("spec.sweep")
 _SHOWN_CYCLE = 12
 
 Identity = tuple[str | None, ...]
@@ -186,8 +187,12 @@ def _bound_without_objective(versions: list[Record], by_key: dict[Key, list[Reco
     for record in _parsed(versions):
         name = text_at(record.values, _EXPERIMENT)
         for experiment in by_key.get(Key("Experiment", name), ()) if name else ():
-            if experiment.ordinal >= 0 and value_at(experiment.values, _OBJECTIVE) is None:
-                what = f"the experiment {shown(name)} has no objective, so it has no best run"
+            if (
+                experiment.ordinal >= 0
+                and value_at(experiment.values, _SWEEP) is not None
+                and value_at(experiment.values, _OBJECTIVE) is None
+            ):
+                what = f"the experiment {shown(name)} has a sweep and no objective, so it has no best run"
                 yield (
                     record,
                     Finding(("spec", "source", "experiment"), what, f"Give {name} a spec.objective."),
