@@ -248,7 +248,7 @@ def version(fields: str) -> str:
     ],
 )
 def test_a_mistake_is_named_with_its_place(declared: Declared, document: str, place: str, words: str) -> None:
-    bare = experiment("command: [a], sweep: {strategy: grid, parameters: {d: [1, 2]}}").replace("name: x", "name: bare")
+    bare = experiment("command: [a]\n  sweep: {strategy: grid, parameters: {d: [1, 2]}}").replace("name: x", "name: bare")
     declared.documents("resources/sound.yaml", MODEL, DATASET, STAGE, EXPERIMENT, VERSION, bare)
     found = [line for line in declared.problems(document) if line.startswith("resources/x.yaml")]
     assert len(found) == 1, found
