@@ -95,6 +95,7 @@ class Controller:
         self._name = ""
         self.redactor = Redactor.from_environ(self.environ, ())
         self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
+        self.on_warning: Callable[[str], None] = lambda warning: None
 
     @classmethod
     def find(cls, start: Path, **settings: object) -> Controller:
@@ -121,6 +122,8 @@ class Controller:
         """Close the stores; may be called twice."""
         for state in (self._state, self._local):
             if state is not None:
+                for warning in state.warnings:
+                    self.on_warning(warning)
                 state.close()
         self._state = self._local = None
 
@@ -150,6 +153,7 @@ class Controller:
 
     def open(self, snapshot: Snapshot) -> Project:
         """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
+        _refuse_tracked_state(snapshot)
         head = load(_Only(snapshot, PROJECT_FILE), self._parsed())
         if head.project is None:
             raise MlopsError(
@@ -168,6 +172,7 @@ class Controller:
     def check(self, revision: str | None = None) -> Loaded:
         """Only load: no MLflow, no network, no state beyond the cache of parsed files."""
         snapshot = self.snapshot(revision, working_tree=revision is None)
+        _refuse_tracked_state(snapshot)
         return load(snapshot, self._parsed())
 
     def _parsed(self) -> ParseCache:
@@ -270,6 +275,7 @@ class Controller:
         lease_wait: float | None = None,
         record: bool = True,
         begun: Callable[[World], None] | None = None,
+        on_wait: Callable[[Holder], None] | None = None,
     ) -> Result:
         """Take the project's lease, look, and do what the plan says.
 
@@ -280,6 +286,7 @@ class Controller:
             lease_wait: seconds to wait for another writer; None for ever.
             record: whether the revision comes into force (not for a part of a plan, nor a working tree).
             begun: is given the World before the first step, to stop it from a signal handler.
+            on_wait: is told who holds the lease, once, when it has to be waited for.
         """
         from mlops.applying.apply import Applied, apply, in_force, record_revision
         from mlops.applying.status import write_events, write_status
@@ -289,7 +296,7 @@ class Controller:
         if self._state is None:
             self.open(self.snapshot(working_tree=self.repository.head() is None))
         holder = Holder.current(command, now=self.now())
-        with acquire(self.state, self.project_name, holder, wait=lease_wait) as lease:
+        with acquire(self.state, self.project_name, holder, wait=lease_wait, on_wait=on_wait) as lease:
             view = look()
             world = self._world(view, progress, lease.check, waits)
             if begun is not None:
@@ -313,6 +320,7 @@ class Controller:
                 if record:
                     made = after.planned.assessments
                     write_status(self.state, made, revision=plan.revision, now=self.now())
+                    self.state.prune()
         return Result(view, applied, after)
 
     def _world(
@@ -399,6 +407,15 @@ class Controller:
             absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
             environ=self.environ,
             now=self.now,
+        )
+
+
+def _refuse_tracked_state(snapshot: Snapshot) -> None:
+    """A cache that came with a commit could say anything, for instance that nothing has to be checked."""
+    if any(path.startswith(f"{FOLDER}/") for path in snapshot.entries()):
+        raise MlopsError(
+            f"{FOLDER}/ is tracked by git, but holds what this machine remembers",
+            fix=f"Take it out: git rm -r --cached {FOLDER}",
         )
 
 

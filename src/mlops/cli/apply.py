@@ -117,6 +117,7 @@ def _go(
     from mlops.applying.world import Waits
     from mlops.cli.progress import progress
     from mlops.resources.quantities import parse_duration
+    from mlops.state.lease import described
 
     try:
         seconds = parse_duration(timeout) if timeout else None
@@ -141,6 +142,7 @@ def _go(
             lease_wait=seconds,
             record=record,
             begun=begun,
+            on_wait=lambda holder: say(f"waiting for {described(holder)}, who holds the lease"),
         )
     return _tell(result, broken=bool(sum(broken)), wait=wait)
 

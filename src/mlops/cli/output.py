@@ -66,6 +66,7 @@ def open_controller(ctx: click.Context) -> Controller:
     controller = Controller.find(Path(ctx.obj["project"] or "."))
     ctx.call_on_close(controller.close)
     controller.on_redactor = know_secrets
+    controller.on_warning = lambda warning: say(f"warning: {warning}")
     return controller
 
 
