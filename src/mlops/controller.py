@@ -275,7 +275,7 @@ class Controller:
         lease_wait: float | None = None,
         record: bool = True,
         begun: Callable[[World], None] | None = None,
-        on_wait: Callable[[Holder], None] | None = None,
+        on_wait: Callable[[Holder], None] = lambda holder: None,
     ) -> Result:
         """Take the project's lease, look, and do what the plan says.
 

@@ -18,8 +18,8 @@ from mlops.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from mlops.report import Row
     from mlops.controller import Controller, View
+    from mlops.report import Row
     from mlops.resources import Key
 
 STYLES: Final = {
