@@ -13,6 +13,7 @@ from mlops.applying.tasks import read_task
 from mlops.applying.train import ORIGIN
 from mlops.applying.world import World
 from mlops.errors import MlopsError
+from mlops.execution.jobs import JobStatus
 from mlops.planning.runs import FINGERPRINT, OUTCOME, is_open
 from mlops.planning.work import TrainTrial
 
@@ -27,26 +28,32 @@ def sweep(world: World) -> None:
         ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
         if ours and is_open(run) and run.run_id not in awaited:
             _close(world, run.run_id)
-    local = world.executor("local")
-    for job in local.jobs():
+    for job in sorted({*world.executor("local").jobs(), *_worked(world)}):
         if job in runs and OUTCOME in runs[job].tags:
             _forget(world, job)
+
+
+def _worked(world: World) -> list[str]:
+    """The runs that have a folder for their work; its job may be forgotten already."""
+    try:
+        return [folder.name for folder in (world.home / "work").iterdir()]
+    except FileNotFoundError:
+        return []
 
 
 def _close(world: World, run_id: str) -> None:
     work = world.home / "work" / run_id
     task = read_task(work)
-    if task is None:  # never started
+    status = world.executor(task.executor).poll(run_id) if task is not None else JobStatus("unknown")
+    if task is None or status.state == "unknown":  # never started
         world.check_lease()
         message = {"mlops.message": "nobody asked for it any more before it was started"}
         world.tracker.terminate(run_id, "KILLED", name=world.observed.ledger.runs[run_id].name, tags=message)
         world.tracker.tag_run(run_id, {OUTCOME: "cancelled"})
         shutil.rmtree(work, ignore_errors=True)
         return
-    executor = world.executor(task.executor)
-    status = executor.poll(run_id)
     if status.ended:
-        collect(world, task, executor, run_id, status)
+        collect(world, task, world.executor(task.executor), run_id, status)
 
 
 def _forget(world: World, run_id: str) -> None:
