@@ -30,7 +30,7 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
     """Put the version that git asks for into the stage, or put back what was moved by hand."""
     stage = world.desired.resources[Key("Stage", work.stage)]
     assert isinstance(stage, Stage)
-    version = _bound(world, work)
+    version = _bound(world, work.model_version)
     past = history(version.tags, work.stage)
     gates: tuple[GateResult, ...] = ()
     if past.open is None:
@@ -38,6 +38,7 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
         gates = evaluate(stage, run)
         block = gate_block(Key.parse(step.resource), gates)
         if block is not None:
+            _remember_base(world, version, work.stage, work.base)
             return Blocked(block, gates)
         evidence = _evidence(world, work, version, gates)
         stay = Stay(
@@ -81,10 +82,7 @@ def take_away(world: World, work: TakeAliasAway) -> Outcome:
 
 def remember_base(world: World, work: RememberBase) -> Outcome:
     """Write down under which revision's rules a blocked promotion was first asked for."""
-    world.check_lease()
-    world.tracker.tag_version(
-        work.registered_name, work.number, {f"mlops.stage.{work.stage}.base": work.base}
-    )
+    _remember_base(world, _bound(world, work.model_version), work.stage, work.base)
     return Done()
 
 
@@ -93,12 +91,21 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _bound(world: World, work: MoveAlias) -> ObservedVersion:
+def _bound(world: World, model_version: str) -> ObservedVersion:
     """The version as it is now: fresh from this apply, or as planning saw it."""
-    known = world.version(work.model_version)
+    known = world.version(model_version)
     if known is None:
-        raise Stalled(f"ModelVersion/{work.model_version} is not bound", fix="Apply again")
+        raise Stalled(f"ModelVersion/{model_version} is not bound", fix="Apply again")
     return known
+
+
+def _remember_base(world: World, version: ObservedVersion, stage: str, base: str | None) -> None:
+    tag = f"mlops.stage.{stage}.base"
+    if tag in version.tags or base is None:
+        return
+    world.check_lease()
+    world.tracker.tag_version(version.model, version.number, {tag: base})
+    world.remember(replace(version, tags={**version.tags, tag: base}))
 
 
 def _end_stays(world: World, model: str, stage: str, number: int, until: str) -> None:

@@ -208,8 +208,12 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
 
 
 def _source_problem(context: Context, resource: ModelVersion) -> Block | None:
-    """Why the source can give no run: training stalled, no objective logged, no such run."""
+    """Why nothing can be bound: the model is frozen before it was made, or the source gives no run."""
     key, spec = resource.key, resource.spec
+    model = Key("Model", spec.model)
+    if context.registered_name(spec.model) not in context.ledger.models and not context.made[model].steps:
+        what = f"{model} is suspended and not registered yet; `mlops resume {model}` lets it go on"
+        return Block(str(key), "Bound", "DependencyFailed", what)
     if spec.source.run_id is not None:
         run = context.run(spec.source.run_id)
         if run is None:

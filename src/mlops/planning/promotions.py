@@ -171,21 +171,22 @@ def _move(
             key, blocks=(block,), conditions=conditions, status=status, suspended=True, exists=exists
         )
     base_tag = f"mlops.stage.{name}.base"
+    binds = tuple(step.id for step in context.made[target.key].steps if step.action == "bind")
     if blocks:
         steps = []
-        if bound is not None and base_tag not in bound.tags:
-            work = RememberBase(bound.model, bound.number, name, context.authority)
+        # Now, and not when it is bound already: by then this revision is itself the one in force.
+        if base_tag not in bound.tags if bound is not None else binds:
+            work = RememberBase(target.metadata.name, name, context.authority)
             changes = (Change(f"tags.{base_tag}", None, context.authority),)
             reason = "first asked for: the rules of this base decide about it"
-            steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes))
+            steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes, binds))
         return assess(
             key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
         )
     alias = stage.spec.alias or name
     remembered = bound.tags.get(base_tag) if bound and not history(bound.tags, name).was_here else None
     registered = context.registered_name(resource.spec.model)
-    needs = [step.id for step in context.made[target.key].steps if step.action == "bind"]
-    needs += [after] if isinstance(after, str) else []
+    needs = [*binds, after] if isinstance(after, str) else binds
     returns = bound is not None and history(bound.tags, name).was_here
     step = Step(
         id=f"promote:{key}",

@@ -12,6 +12,7 @@ from mlops.planning.plan import Block, Change, Step
 from mlops.planning.stays import history, stages
 from mlops.planning.work import (
     DeleteVersion,
+    MoveAlias,
     TakeAliasAway,
     UpdateExperiment,
     UpdateModel,
@@ -93,8 +94,8 @@ def _held(context: Context, promotion: str) -> bool:
 def _versions(context: Context, demotions: list[Step]) -> list[Step]:
     freed = {
         (step.work.registered_name, step.work.alias): step.id
-        for step in demotions
-        if isinstance(step.work, TakeAliasAway)
+        for step in (*demotions, *(step for made in context.made.values() for step in made.steps))
+        if isinstance(step.work, TakeAliasAway | MoveAlias)
     }
     bound = {(version.model, version.number) for version in context.numbers.values()}
     steps = []

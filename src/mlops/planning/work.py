@@ -110,8 +110,7 @@ class MoveAlias:
 class RememberBase:
     """Write down the revision in force when a promotion that is blocked was first asked for."""
 
-    registered_name: str
-    number: int
+    model_version: str
     stage: str
     base: str
 
