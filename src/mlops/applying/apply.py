@@ -61,6 +61,8 @@ def apply(world: World, plan: Plan) -> Applied:
         return outcome
 
     outcomes = walk(plan.steps, execute, lambda step: _claims(world, step))
+    bound = [world.versions[place] for place in world.bound.values()]
+    world.tracker.link_versions((version.source, version.model, version.number) for version in bound)
     return Applied(plan, outcomes, seconds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlops.applying.outcomes import Blocked, Done, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
-from mlops.observation.observed import ObservedRun
+from mlops.observation.observed import ObservedRun, ObservedVersion
 from mlops.planning.context import DIGEST_TAG, REVISION_TAG
 from mlops.planning.models import version_tags
 from mlops.planning.plan import Block, Step
@@ -48,17 +48,16 @@ def bind(world: World, step: Step, work: BindVersion) -> Outcome:
         return Blocked(Block(step.resource, "Bound", "DigestMismatch", what))
     tags = version_tags(world.desired.project, resource, run.tags.get(FINGERPRINT))
     tags |= {DIGEST_TAG: artifact.digest, REVISION_TAG: world.desired.revision}
+    description = resource.metadata.annotations.get("description", "")
     world.check_lease()
     number = world.tracker.create_version(
         work.registered_name,
         source_uri=artifact.uri,
         run_id=run.run_id,
         tags=tags,
-        description=resource.metadata.annotations.get("description", ""),
+        description=description,
     )
-    version = world.tracker.version(work.registered_name, number)
-    if version is None:
-        raise Stalled(f"{work.registered_name} version {number} vanished right after it was made")
+    version = ObservedVersion(work.registered_name, number, run.run_id, artifact.uri, description, tags)
     world.remember(version)
     world.bound[work.name] = (version.model, version.number)
     return Done(f"{work.registered_name} v{number} from run {run.run_id[:8]}")

@@ -7,7 +7,8 @@ looks first, and looks again afterwards where the store cannot promise the outco
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import Stalled, Transient
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _IDENTITY = ("mlops.resource", "mlops.version")
 _BACKLINK = "mlflow.modelVersions"  # on a logged model: the versions made of it, shown in MLflow's UI
+_MOST_LINKS = 100  # of them, as the tag's length is limited
 
 
 class Registry(Connection):
@@ -99,10 +101,7 @@ class Registry(Connection):
                 )
             return int(made.version)
 
-        number = self._call(f"creating a version of model {model}", create)
-        if model_id is not None:
-            self._link_back(model_id, model, number)
-        return number
+        return self._call(f"creating a version of model {model}", create)
 
     def _made_empty(self, model: str) -> bool:
         """True once for each model that this tracker made."""
@@ -118,16 +117,19 @@ class Registry(Connection):
         found = self._call(f"looking for versions of {model}", lambda c: list(c.search_model_versions(query)))
         return min((observed_version(v) for v in found), key=lambda v: v.number, default=None)
 
-    def _link_back(self, model_id: str, model: str, number: int) -> None:
-        """Tell the logged model of its version, as `mlflow.register_model` does."""
+    def link_versions(self, made: Iterable[tuple[str, str, int]]) -> None:
+        """Tell logged models of the versions made of them, as `mlflow.register_model` does, for MLflow's pages.
 
-        def link(client: MlflowClient) -> None:
-            have = client.get_logged_model(model_id).tags.get(_BACKLINK)
-            versions = [v for v in (json.loads(have) if have else []) if v.get("name") != model]
-            versions.append({"name": model, "version": number})
-            client.set_logged_model_tags(model_id, {_BACKLINK: json.dumps(versions)})
-
-        self._call(f"linking model {model_id} to its version", link)
+        Args:
+            made: source URI, registered model and number of each; those of no logged model are passed over.
+        """
+        by_source: dict[str, list[tuple[str, int]]] = {}
+        for source_uri, model, number in made:
+            if (model_id := _logged_model(source_uri)) is not None:
+                by_source.setdefault(model_id, []).append((model, number))
+        for model_id, versions in by_source.items():
+            link = partial(_link, model_id=model_id, versions=versions)
+            self._call(f"linking model {model_id} to its versions", link)
 
     def tag_version(
         self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
@@ -265,6 +267,13 @@ def observed_version(version: Any) -> ObservedVersion:
         description=version.description or "",
         tags=dict(sorted(version.tags.items())),
     )
+
+
+def _link(client: MlflowClient, model_id: str, versions: Sequence[tuple[str, int]]) -> None:
+    have = client.get_logged_model(model_id).tags.get(_BACKLINK)
+    known = {row["name"]: row["version"] for row in (json.loads(have) if have else [])} | dict(versions)
+    rows = [{"name": name, "version": number} for name, number in list(known.items())[-_MOST_LINKS:]]
+    client.set_logged_model_tags(model_id, {_BACKLINK: json.dumps(rows)})
 
 
 def _logged_model(source: str) -> str | None:
