@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Forks
 from git_project import GitProject, clean_environ
 
 
@@ -33,3 +34,18 @@ def make_project(tmp_path: Path) -> Callable[..., GitProject]:
         return GitProject(tmp_path / name, documents, **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Commands as processes that cost no import."""
+    with Forks(tmp_path_factory.mktemp("forks"), clean_environ()) as parent:
+        yield parent
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
+    """An MLflow database that holds nothing yet; to be copied."""
+    place = tmp_path_factory.mktemp("empty-store")
+    assert forks.run("prepared", str(place)).code == 0
+    return place / ".mlops/mlflow.db"

@@ -82,6 +82,13 @@ class GitProject:
         self.declare(lifecycle() if documents is None else documents)
         self.commit("first")
 
+    @classmethod
+    def at(cls, root: Path) -> GitProject:
+        """The project that is in this folder already."""
+        project = cls.__new__(cls)
+        project.root = root
+        return project
+
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"]
         done = subprocess.run(
@@ -129,15 +136,19 @@ class GitProject:
         for found in client.search_experiments():
             for run in client.search_runs([found.experiment_id], max_results=1000):
                 tags = run.data.tags
+                fingerprint = tags.get("mlops.fingerprint", "")
                 runs.append(
                     (
                         found.name,
-                        tags.get("mlops.fingerprint"),
+                        fingerprint,
+                        str(run.info.run_name).replace(fingerprint[:8], "…"),
                         run.info.status,
                         tags.get("mlops.outcome"),
                         tags.get("mlops.attempt"),
                         tuple(sorted(run.data.metrics.items())),
                         tuple(sorted(run.data.params.items())),
+                        tuple(sorted(used.dataset.name for used in run.inputs.dataset_inputs)),
+                        tuple(_artifacts(client, run.info.run_id)),
                     )
                 )
         versions = [
@@ -146,7 +157,7 @@ class GitProject:
                 int(found.version),
                 tuple(sorted(found.tags[t] for t in ("mlops.version", "mlops.digest") if t in found.tags)),
                 tuple(sorted(t for t in found.tags if t.startswith("mlops.stage."))),
-                len(json.loads(found.tags.get("mlops.stage.prod.history", "[]"))),
+                _stays(found.tags),
             )
             for found in client.search_model_versions()
         ]
@@ -155,6 +166,26 @@ class GitProject:
             for found in client.search_registered_models()
         ]
         return {"runs": sorted(runs), "versions": sorted(versions), "models": sorted(models)}
+
+
+def _artifacts(client: Any, run_id: str, folder: str | None = None) -> list[str]:
+    """Paths of all files of a run; evidence, which is named by its hash, by its place."""
+    found = []
+    for item in client.list_artifacts(run_id, folder):
+        found += _artifacts(client, run_id, item.path) if item.is_dir else [item.path]
+    return sorted("mlops/evidence/…" if path.startswith("mlops/evidence/") else path for path in found)
+
+
+def _stays(tags: Mapping[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """How each of a version's stays stands, by stage, oldest first."""
+    return tuple(
+        (
+            tag.split(".")[2],
+            tuple("ended" if "until" in stay else "lasting" for stay in json.loads(tags[tag])),
+        )
+        for tag in sorted(tags)
+        if tag.startswith("mlops.stage.") and tag.endswith(".history")
+    )
 
 
 def clean_environ() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Kill this process at its n-th write, wherever that write is in the code.
+"""Kill this process at its n-th write of a kind, wherever that write is in the code.
 
 The points are found and not listed: every commit of a database transaction that holds a change (MLflow's
 and the state's), every file copied, renamed, made or removed, every folder made or removed, and every
@@ -19,10 +19,10 @@ from typing import Any
 
 
 class Counter:
-    """Counts writes; at number `fatal` the process kills itself, before or after the write is done."""
+    """Counts writes by kind; at the `fatal` one (kind, number) the process kills itself, before or after it."""
 
-    def __init__(self, fatal: int | None, *, after: bool) -> None:
-        self.kinds: list[str] = []  # of each write so far: mlflow | state | the function's name
+    def __init__(self, fatal: tuple[str, int] | None, *, after: bool) -> None:
+        self.counts: dict[str, int] = {}  # by kind: mlflow, state, or the function's name
         self._fatal = fatal
         self._after = after
         self._lock = threading.Lock()
@@ -41,8 +41,8 @@ class Counter:
             if not counts(*args, **kwargs):
                 return write(*args, **kwargs)
             with self._lock:
-                self.kinds.append(kind)
-                here = len(self.kinds) == self._fatal
+                self.counts[kind] = self.counts.get(kind, 0) + 1
+                here = (kind, self.counts[kind]) == self._fatal
             if here and not self._after:
                 torn(*args, **kwargs)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -54,7 +54,7 @@ class Counter:
         return counted
 
 
-def count_writes(fatal: int | None = None, *, after: bool = False) -> Counter:
+def count_writes(fatal: tuple[str, int] | None = None, *, after: bool = False) -> Counter:
     """From now on count this process's writes."""
     from sqlalchemy.engine.default import DefaultDialect
 
@@ -65,9 +65,10 @@ def count_writes(fatal: int | None = None, *, after: bool = False) -> Counter:
         (os, "mkdir"),
         (os, "rmdir"),
         (os, "unlink"),
-        (subprocess.Popen, "_execute_child"),
     ):
         setattr(owner, name, counter.around(name, getattr(owner, name)))
+    start = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    subprocess.Popen._execute_child = counter.around("process", start)  # type: ignore[attr-defined]
     shutil.copyfile = counter.around("copyfile", shutil.copyfile, torn=_half_a_copy)
     os.open = counter.around("open", os.open, counts=_makes_a_file)
     DefaultDialect.do_commit = counter.around(  # type: ignore[method-assign]
