@@ -7,6 +7,7 @@ non-zero without a `with` block leaves its run FINISHED, a killed one RUNNING fo
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def collect(world: World, task: Task, executor: Executor, run_id: str, status: J
     problem = _log_output(world, run_id, work / "output", status) if status.succeeded else None
     moved = _moved(world, trial) if status.succeeded else None
     _log_text(world, executor, run_id, work)
+    world.check_lease()
     children = world.tracker.link_children(run_id)
     collected = _judge(world, task, run_id, status, tail, problem, moved, children)
     _log_parameters(world, run_id, trial)
@@ -93,9 +95,11 @@ def _judge(
         )
     elif run is not None and task.objective is not None:
         value = run.metrics.get(task.objective)
-        notes.append(
-            f"{task.objective} = {value:.6g}" if value is not None else f"it logged no {task.objective}"
-        )
+        if value is None:
+            notes.append(f"it logged no {task.objective}")
+        else:
+            lost = "" if math.isfinite(value) else ", so it is never the best run"
+            notes.append(f"{task.objective} = {value:.6g}{lost}")
     if children:
         notes.append(
             f"the script opened {len(children)} more run{'s' if len(children) > 1 else ''}, linked under this "
