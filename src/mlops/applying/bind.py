@@ -9,7 +9,7 @@ from mlops.observation.observed import ObservedRun, ObservedVersion
 from mlops.planning.context import DIGEST_TAG, REVISION_TAG
 from mlops.planning.models import version_tags
 from mlops.planning.plan import Block, Step
-from mlops.planning.runs import FINGERPRINT, best
+from mlops.planning.runs import FINGERPRINT, best, why_none_is_best
 from mlops.planning.work import BindVersion, RegisterModel, UpdateModel, UpdateVersion
 from mlops.resources import Experiment, Key, ModelVersion
 
@@ -105,10 +105,6 @@ def _source_run(world: World, resource: ModelVersion) -> ObservedRun | Block:
     metric = experiment.spec.objective.metric
     winner = best(runs, metric, experiment.spec.objective.goal)
     if winner is None:
-        logged = ", ".join(sorted({name for run in runs for name in run.metrics})[:8]) or "nothing"
-        what = (
-            f"no run of {experiment.key} logged a finite {metric} (logged: {logged}). "
-            f"Log it with mlflow.log_metric({metric!r}, …), or write it to $MLOPS_OUTPUT/metrics.json"
-        )
+        what = why_none_is_best(str(experiment.key), runs, metric)
         return Block(str(key), "Bound", "ObjectiveMissing", what)
     return winner

@@ -15,7 +15,7 @@ from mlops.planning.context import (
 )
 from mlops.planning.experiments import best_run, declared_tags, mend
 from mlops.planning.plan import UNKNOWN, Block, Change, Step
-from mlops.planning.runs import FINGERPRINT
+from mlops.planning.runs import FINGERPRINT, why_none_is_best
 from mlops.planning.work import BindVersion, RegisterModel, UpdateModel, UpdateVersion
 from mlops.resources import Experiment, Key, Model, ModelVersion
 
@@ -233,12 +233,8 @@ def _source_problem(context: Context, resource: ModelVersion) -> Block | None:
     if source.spec.objective is None:
         what = f"Experiment/{name} has {len(states)} trials and no spec.objective to choose by. Add one"
         return Block(str(key), "Bound", "ObjectiveMissing", what)
-    metric = source.spec.objective.metric
-    logged = sorted({m for state in states if state.run for m in state.run.metrics})
-    what = (
-        f"no run of Experiment/{name} logged a finite {metric} (logged: {', '.join(logged[:8]) or 'nothing'}). "
-        f"Log it with mlflow.log_metric({metric!r}, …), or write it to $MLOPS_OUTPUT/metrics.json"
-    )
+    runs = [state.run for state in states if state.run is not None]
+    what = why_none_is_best(f"Experiment/{name}", runs, source.spec.objective.metric)
     return Block(str(key), "Bound", "ObjectiveMissing", what)
 
 

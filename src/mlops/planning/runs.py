@@ -100,3 +100,19 @@ def best(runs: Iterable[ObservedRun], metric: str, goal: str) -> ObservedRun | N
         if metric in run.metrics and math.isfinite(run.metrics[metric])
     ]
     return min(scored, key=lambda row: row[:3])[3] if scored else None
+
+
+def why_none_is_best(experiment: str, runs: Iterable[ObservedRun], metric: str) -> str:
+    """Why no finished run of `experiment` (as `Experiment/name`) is the best by `metric`, and what to do."""
+    logged = [run.metrics for run in runs]
+    values = sorted({f"{metrics[metric]:g}" for metrics in logged if metric in metrics})
+    if values:
+        return (
+            f"{experiment} logged {metric} = {' and '.join(values)}, which compares with nothing. Look for empty "
+            f"or missing input, a division by zero, or training that diverged (`mlops logs {experiment}`)"
+        )
+    names = ", ".join(sorted({name for metrics in logged for name in metrics})[:8]) or "nothing"
+    return (
+        f"no run of {experiment} logged {metric} (logged: {names}). "
+        f"Log it with mlflow.log_metric({metric!r}, …), or write it to $MLOPS_OUTPUT/metrics.json"
+    )
