@@ -61,7 +61,8 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
             return Done(collected.message)
         if collected.outcome == "cancelled":
             return Failed(Stalled(collected.message, where=str(experiment.key)))
-        world.progress.says(step, collected.message)
+        if tried + 1 < work.attempts:
+            world.progress.says(step, f"attempt {attempt} failed: {collected.message}")
         run_id, attempt = None, attempt + 1
         if tried + 1 < work.attempts and collected.transient and not _pause(world, tried):
             return Left("stopped between two attempts")

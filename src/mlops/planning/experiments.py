@@ -174,12 +174,13 @@ def _train(resource: Experiment, state: TrialState, attempts: int) -> Step:
 
 def _stalled(resource: Experiment, state: TrialState) -> Block:
     last = state.failures[-1]
-    why = last.tags.get(MESSAGE) or f"run {last.run_id} failed"
+    why = (last.tags.get(MESSAGE) or f"run {last.run_id} failed").rstrip(". ")
+    tried, allowed = len(state.failures), resource.spec.retries + 1
     return Block(
         str(resource.key),
         "Trained",
         "TrainingFailed",
-        f"{state.trial.name}: {len(state.failures)} of {resource.spec.retries + 1} attempts failed. {why} "
+        f"{state.trial.name}: {tried} of {max(tried, allowed)} attempts failed. {why}. "
         f"See `mlops logs {resource.key}`; it is tried again when its inputs change, "
         "or by `mlops apply --retry-stalled`",
     )
