@@ -82,6 +82,11 @@ def only(planned: Planned, targets: Collection[Key]) -> Planned:
     """The part of a plan that `targets` need: their own steps and those of all they depend on."""
     wanted = {str(key) for key in planned.graph.closure(targets)}
     plan = planned.plan
+    needed: set[str] = set()
+    for step in reversed(plan.steps):  # a promotion needs the one to the stage before, which it does not name
+        if step.resource in wanted or step.id in needed:
+            wanted.add(step.resource)
+            needed.update(step.needs)
     steps = tuple(step for step in plan.steps if step.resource in wanted)
     blocked = tuple(block for block in plan.blocked if block.resource in wanted)
     seen = {name: value for name, value in plan.observed.items() if name in wanted}
