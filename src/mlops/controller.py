@@ -55,6 +55,11 @@ class View:
     planned: Planned
     options: Options
 
+    @property
+    def held_back(self) -> str | None:
+        """Why the revision does not come into force: it is emptied, or rewrites the history of the one that is."""
+        return self.desired.prune_refused if self.planned.plan.base is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -154,6 +159,8 @@ class Controller:
     def open(self, snapshot: Snapshot) -> Project:
         """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
         _refuse_tracked_state(snapshot)
+        if PROJECT_FILE not in snapshot.entries():
+            raise self._without_project(snapshot)
         head = load(_Only(snapshot, PROJECT_FILE), self._parsed())
         if head.project is None:
             raise MlopsError(
@@ -162,6 +169,16 @@ class Controller:
             )
         self._open(head.project)
         return head.project
+
+    def _without_project(self, snapshot: Snapshot) -> MlopsError:
+        """Why a project that is here is not in the files that are looked at."""
+        where = str(self.root)
+        if isinstance(snapshot, WorkingTreeSnapshot):
+            return MlopsError(f"git ignores {PROJECT_FILE}", where=where, fix="Mend .gitignore")
+        what = f"{PROJECT_FILE} is not in commit {snapshot.revision[:12]}"
+        return MlopsError(
+            what, where=where, fix="Commit it, or look at the files as they are with --working-tree"
+        )
 
     def load(self, snapshot: Snapshot) -> tuple[Project, Loaded]:
         """Read and check all resources; raises MlopsError only when there is no usable Project."""
@@ -304,7 +321,7 @@ class Controller:
             plan = view.planned.plan
             applied, after = Applied(plan, {}, {}), view
             try:
-                coming = record and not in_force(world)
+                coming = record and view.held_back is None and not in_force(world)
                 if plan.steps or coming:
                     lease.check()
                     self.tracker.prepare()

@@ -86,7 +86,13 @@ def cli(ctx: click.Context, project: str | None, debug: bool) -> None:
 
 def main() -> NoReturn:
     """The entry point of the command `mlops`."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone; the interpreter's own flush would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 def run(args: list[str]) -> int:
@@ -109,15 +115,21 @@ def run(args: list[str]) -> int:
         return 130
     except MlopsError as error:
         return _report(error, args)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain again
-        return 141
+    except OSError as error:  # a full disk, a folder that may not be read
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+        told = MlopsError(error.strerror or type(error).__name__, where=where, fix="Mend it and run again.")
+        return _report(told, args)
+    except Exception as error:  # a defect of this program; whoever meets it gets a sentence, not its source
+        fix = "This is a defect of mlops: run it again as `mlops --debug …`, and report what it prints."
+        return _report(MlopsError(f"{type(error).__name__}: {error}", fix=fix), args)
 
 
 def _report(error: MlopsError, args: list[str]) -> int:
+    from mlops.cli.output import say
+
     if "--debug" in args:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
+    say(f"error: {error}")
     return 1

@@ -144,10 +144,11 @@ def _go(
             begun=begun,
             on_wait=lambda holder: say(f"waiting for {described(holder)}, who holds the lease"),
         )
-    return _tell(result, broken=bool(sum(broken)), wait=wait)
+    held_back = result.view.held_back if record else None
+    return _tell(result, broken=bool(sum(broken)), wait=wait, held_back=held_back)
 
 
-def _tell(result: Result, *, broken: bool, wait: bool) -> int:
+def _tell(result: Result, *, broken: bool, wait: bool, held_back: str | None) -> int:
     """Say what is in force, what is blocked and what failed; gives the exit code."""
     from mlops.applying.outcomes import Blocked, Done, Failed, Left
     from mlops.planning.conditions import FAILURES
@@ -173,6 +174,8 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
         parts += [f"{len(failed)} failed"] if failed else []
         parts += [f"{len(left)} left for later"] if left else []
         lines.append((f"Revision {plan.revision[:12]}: {', '.join(parts)}.", "bold"))
+    if held_back is not None:
+        lines.append((f"! {(plan.base or '')[:12]} stays in force: {held_back}", "yellow"))
     if result.unfinished:
         lines.append((f"{result.unfinished} changes came up meanwhile; apply again.", "yellow"))
     print_lines(lines, stderr=True)
@@ -180,7 +183,7 @@ def _tell(result: Result, *, broken: bool, wait: bool) -> int:
         return 1
     if (left and wait) or result.unfinished:
         return 1
-    return 3 if blocks else 0
+    return 3 if blocks or held_back else 0
 
 
 @contextmanager

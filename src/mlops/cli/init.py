@@ -29,7 +29,7 @@ def init(folder: Path) -> int:
     manifest = json.loads(template.joinpath("files.json").read_text("utf-8"))
     written = {name: template.joinpath(source).read_bytes() for source, name in manifest["copy"].items()}
     written[manifest["schema"]] = (json.dumps(schema(None), indent=2) + "\n").encode()
-    there = sorted(name for name in written if (root / name).exists() or (root / name).is_symlink())
+    there = sorted({place for name in written if (place := _in_the_way(root, name)) is not None})
     if there:
         raise MlopsError(
             f"{there[0]} exists already" + (f", and {len(there) - 1} more" if len(there) > 1 else ""),
@@ -52,3 +52,15 @@ def init(folder: Path) -> int:
         say(f"{len(written)} files in {root}, committed to a new git repository.")
         say(f"Next: {go}mlops plan, then mlops apply. README.md tells the rest.")
     return 0
+
+
+def _in_the_way(root: Path, name: str) -> str | None:
+    """What keeps `name` from being written: it is there, or what should be a folder above it is none, or a link."""
+    path = root / name
+    if path.is_symlink() or path.exists():
+        return name
+    for above in path.relative_to(root).parents:
+        folder = root / above
+        if above != Path() and (folder.is_symlink() or (folder.exists() and not folder.is_dir())):
+            return above.as_posix()
+    return root.as_posix() if root.exists() and not root.is_dir() else None

@@ -73,17 +73,24 @@ def open_controller(ctx: click.Context) -> Controller:
 def console(*, stderr: bool = False) -> Console:
     """A rich console: colour only on a terminal, NO_COLOR honoured, full width where output is piped."""
     from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        """Strings are text and nothing else: neither rich's markup nor control characters count in them."""
+
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(plain(text), **{**settings, "markup": False, "emoji": False})
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Plain(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def print_lines(lines: Iterable[tuple[str, str]], *, stderr: bool = False) -> None:
     """Lines with a style of rich each; where nobody sees colour, rich is not even imported."""
     stream = sys.stderr if stderr else sys.stdout
     if not stream.isatty():
-        stream.write("".join(f"{text}\n" for text, _ in lines))
+        stream.write("".join(f"{plain(text)}\n" for text, _ in lines))
         return
     terminal = console(stderr=stderr)
     for text, style in lines:
@@ -92,7 +99,23 @@ def print_lines(lines: Iterable[tuple[str, str]], *, stderr: bool = False) -> No
 
 def say(text: str) -> None:
     """One line for the person, on stderr."""
-    print(text, file=sys.stderr)
+    print(plain(text), file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """`text` with its lines as they are and nothing that could steer a terminal; what is left out is shown so."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    return "\n".join(
+        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
+        for line in lines
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, each run of spaces and line ends as one space."""
+    return plain(" ".join(text.split()))
 
 
 def print_problems(problems: Iterable[Problem]) -> int:

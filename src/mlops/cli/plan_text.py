@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
+from mlops.cli.output import one_line
 from mlops.planning.plan import Action, Block, Plan, Step
 
 SYMBOLS: Final[dict[Action, tuple[str, str]]] = {
@@ -28,6 +30,8 @@ LEGEND: Final = {
     "-": "take away",
     "!": "blocked",
 }
+# What GitHub makes a link of, up to the place where a space of no width breaks it.
+_LINKED: Final = re.compile(r"@|:(?=//)|\bwww(?=\.)|#(?=\d)|\bgh-(?=\d)", re.IGNORECASE)
 MOST_CHANGES: Final = 12  # lines of changes shown of one step
 
 
@@ -41,10 +45,10 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "  ".join(f"{sign} {text}" for sign, text in LEGEND.items() if sign in used), "dim"
         yield "", ""
     for resource, steps in groupby(plan.steps, key=lambda step: step.resource):
-        yield from _resource(resource, list(steps))
+        yield from _resource(one_line(resource), list(steps))
     for block in plan.blocked:
-        yield f"  ! {block.resource}", "red"
-        yield f"      {block.condition}: {block.reason}. {_one_line(block.message)}", ""
+        yield f"  ! {one_line(block.resource)}", "red"
+        yield f"      {one_line(f'{block.condition}: {block.reason}. {block.message}')}", ""
     if plan.blocked:
         yield "", ""
     yield count(plan), "bold"
@@ -67,38 +71,35 @@ def _resource(resource: str, steps: list[Step]) -> Iterator[tuple[str, str]]:
         if len(same) == 1 or action != "train":
             for step in same:
                 yield f"  {sign} {action} {resource}", style
-                yield f"      because {step.reason}", "dim"
+                yield f"      because {one_line(step.reason)}", "dim"
                 yield from _changes(step)
             continue
         yield f"  {sign} {action} {resource}: {len(same)} trials", style
         for reason, equal in groupby(same, key=lambda step: step.reason):
-            yield f"      because {reason}", "dim"
+            yield f"      because {one_line(reason)}", "dim"
             for step in equal:
                 varied = {c.field: c.after for c in step.changes if c.field.startswith("parameters.")}
-                shown = "  ".join(f"{f.removeprefix('parameters.')}={v}" for f, v in varied.items())
+                shown = "  ".join(f"{f.removeprefix('parameters.')}={_value(v)}" for f, v in varied.items())
                 fingerprint = next((c.after for c in step.changes if c.field == "fingerprint"), "")
                 yield f"      · {str(fingerprint)[:12]}  {shown}", ""
 
 
 def _changes(step: Step) -> Iterator[tuple[str, str]]:
-    width = max((len(change.field) for change in step.changes), default=0)
-    for change in step.changes[:MOST_CHANGES]:
+    shown = [(one_line(change.field), change) for change in step.changes[:MOST_CHANGES]]
+    width = max((len(field) for field, _ in shown), default=0)
+    for field, change in shown:
         before = "" if change.before is None else f"{_value(change.before)} → "
         after = "(none)" if change.after is None else _value(change.after)
-        yield f"      {change.field:<{width}}  {before}{after}", ""
+        yield f"      {field:<{width}}  {before}{after}", ""
     if len(step.changes) > MOST_CHANGES:
         yield f"      … and {len(step.changes) - MOST_CHANGES} more", "dim"
 
 
 def _value(value: Any) -> str:
-    text = _one_line(str(value))
+    text = one_line(str(value))
     if text.startswith("sha256:"):
         return text[:19]
     return text if len(text) <= 72 else text[:69] + "…"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def markdown(plan: Plan) -> str:
@@ -141,12 +142,15 @@ def _row(step: Step) -> str:
 
 def _blocked_row(block: Block) -> str:
     cells: Iterable[str] = (block.resource, f"{block.condition}: {block.reason}", block.message)
-    return "| " + " | ".join(inert(_one_line(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(inert(one_line(cell)) for cell in cells) + " |"
 
 
 def inert(text: Any) -> str:
-    """Text that Markdown and HTML take for nothing but text: no tags, links, mentions or table cells."""
-    escaped = str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that Markdown and HTML take for nothing but text: no tags, links, mentions, issues or table cells."""
+    cut = _LINKED.sub(
+        "\\g<0>\u200b", one_line(str(text))
+    )  # before escaping, which writes # and digits itself
+    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for sign in "\\`*_[]|~":
         escaped = escaped.replace(sign, f"&#{ord(sign)};")
-    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//").replace("\n", " ")
+    return escaped

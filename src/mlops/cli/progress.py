@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
-from mlops.cli.output import console, say
+from mlops.cli.output import console, one_line, plain, say
 from mlops.planning.plan import Step
 
 QUIET_AFTER = 25  # ledger steps of one action that get a line of their own; the rest are counted
@@ -38,17 +38,17 @@ def progress() -> Progress:
 
 
 def ended_line(step: Step, outcome: Outcome, seconds: float) -> str:
-    """One line that says how a step ended."""
+    """How a step ended, for the most part in one line; a training's error may bring lines of its log."""
     name = _name(step)
     match outcome:
         case Done(detail=detail):
-            return f"✓ {step.action} {name} ({seconds:.1f} s){': ' + detail if detail else ''}"
+            return plain(f"✓ {step.action} {name} ({seconds:.1f} s){': ' + detail if detail else ''}")
         case Left(detail=detail):
-            return f"… {step.action} {name}: {detail}"
+            return plain(f"… {step.action} {name}: {detail}")
         case Blocked(block=block):
-            return f"! {step.action} {name}: {block.reason}: {block.message}"
+            return plain(f"! {step.action} {name}: {block.reason}: {block.message}")
         case Failed(error=error):
-            return f"✗ {step.action} {name}: {error}"
+            return plain(f"✗ {step.action} {name}: {error}")
 
 
 def _name(step: Step) -> str:
@@ -58,7 +58,7 @@ def _name(step: Step) -> str:
     varied = [
         f"{c.field.removeprefix('parameters.')}={c.after}" for c in step.changes if "parameters" in c.field
     ]
-    return f"{step.resource} [{' '.join(varied[:6])}]" if varied else step.resource
+    return one_line(f"{step.resource} [{' '.join(varied[:6])}]") if varied else step.resource
 
 
 class Lines:

@@ -9,6 +9,7 @@ import click
 
 from mlops.cli.output import (
     console,
+    one_line,
     open_controller,
     output_option,
     print_json,
@@ -80,10 +81,11 @@ def describe(
 ) -> int:
     """Show one resource: what it declares, its conditions, its gates or runs, and its events."""
     from mlops.report import rows
+    from mlops.resources import Key
 
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)
-    row = _chosen(rows(view, controller.state, controller.now()), what)[0]
+    row = _chosen(rows(view, controller.state, controller.now()), str(Key.parse(what)))[0]
     events = controller.state.events(str(row.key), limit=20)
     if output is not None:
         shown = row.to_json() | {
@@ -137,7 +139,7 @@ def tree(ctx: click.Context, revision: str | None, working_tree: bool) -> int:
     def label(row: Row) -> Text:
         text = Text(f"{MARKS[row.health]} ", style=STYLES[row.health])
         text.append(str(row.key), style="bold")
-        text.append(f"  {row.message}", style="dim")
+        text.append(f"  {one_line(row.message)}", style="dim")
         if row.sync != "Synced":
             text.append(f"  {row.sync}", style=STYLES[row.sync])
         return text
@@ -211,7 +213,7 @@ def _styled(word: str) -> Any:
 def _plain(text: str) -> Any:
     from rich.text import Text
 
-    return Text(" ".join(text.split()))
+    return Text(one_line(text))
 
 
 def _describe(controller: Controller, view: View, row: Row) -> None:

@@ -123,7 +123,12 @@ def _assess(context: Context, resource: Resource) -> Assessment:
         case Project():
             held = context.base == context.desired.revision
             message = f"revision {context.base[:12]} is in force" if context.base else "never applied"
-            force = Condition("InForce", "True" if held else "False", "Revision", message)
+            refused = context.desired.prune_refused
+            if refused is not None and context.base is not None:
+                force = Condition("InForce", "False", "RevisionRefused", refused)
+                message += f"; {refused}"
+            else:
+                force = Condition("InForce", "True" if held else "False", "Revision", message)
             return assess(resource.key, conditions=(force,), message=message, exists=context.base is not None)
         case _:
             assert_never(resource)
