@@ -7,7 +7,7 @@ log nothing. `tests/lifecycle` holds the same properties against real stores.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +166,10 @@ class Memory:
             made = ObservedVersion(model, number, run_id, source_uri, description, dict(tags))
             self.versions[model, number] = made
         return number
+
+    def link_versions(self, made: Iterable[tuple[str, str, int]]) -> None:
+        for _, model, number in made:
+            assert (model, number) in self.versions
 
     def versions_of(self, model: str) -> list[ObservedVersion]:
         return [v for v in self.versions.values() if v.model == model]

@@ -61,9 +61,25 @@ def apply(world: World, plan: Plan) -> Applied:
         return outcome
 
     outcomes = walk(plan.steps, execute, lambda step: _claims(world, step))
+    return Applied(plan, _linked(world, plan, outcomes), seconds)
+
+
+def _linked(world: World, plan: Plan, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
+    """Link logged models to the versions made of them: for MLflow's pages only, so a fault undoes nothing."""
     bound = [world.versions[place] for place in world.bound.values()]
-    world.tracker.link_versions((version.source, version.model, version.number) for version in bound)
-    return Applied(plan, outcomes, seconds)
+    if not bound:
+        return outcomes
+    try:
+        world.check_lease()
+        world.tracker.link_versions((version.source, version.model, version.number) for version in bound)
+    except MlopsError as error:
+        unlinked = {
+            step.id: Done(f"{outcome.detail}; MLflow's page of the logged model lacks it: {error.what}")
+            for step in plan.steps
+            if isinstance(step.work, BindVersion) and isinstance(outcome := outcomes.get(step.id), Done)
+        }
+        return {**outcomes, **unlinked}
+    return outcomes
 
 
 def in_force(world: World) -> bool:
