@@ -112,6 +112,7 @@ def observe_all(
                 continue
             with _isolated(request, failed):
                 found[request.name], entries = _digest(located[request.name], known, now)
+                known |= entries  # another dataset may hold the same content
                 held.add(entries)
                 _check_content(request, found[request.name])
         checked = [r for r in requests if r.expect is not None and r.name in found and r.name not in failed]
@@ -126,6 +127,7 @@ def observe_all(
         for request in checked:
             with _isolated(request, failed):
                 profiles[request.name], entries = _profile(request, found[request.name], known)
+                known |= entries
                 held.add(entries)
                 _check_expectations(request, profiles[request.name])
     return {

@@ -31,7 +31,12 @@ T = TypeVar("T")
 _REVISION = re.compile(r"""^(down_)?revision\s*=\s*["'](\w+)["']""", re.MULTILINE)
 
 # MLflow retries an unreachable server for four minutes; here the caller retries, and says so meanwhile.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+# MLflow's calls nest sessions, two connections each: with its pool of 15, eight threads can wait for each other.
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "200",
+}
 
 # MLflow's registry asks for a logged model through the process-wide tracking URI, so that is set meanwhile.
 _global_uri = threading.RLock()
@@ -144,7 +149,7 @@ class Connection:
         loading.load(database=self.store.database)
         from mlflow.tracking.client import MlflowClient
 
-        for name, value in _PATIENCE.items():
+        for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         from mlflow.tracking._tracking_service import utils
 
