@@ -66,7 +66,7 @@ def apply(world: World, plan: Plan) -> Applied:
 
 def _linked(world: World, plan: Plan, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
     """Link logged models to the versions made of them: for MLflow's pages only, so a fault undoes nothing."""
-    bound = [world.versions[place] for place in world.bound.values()]
+    bound = [world.versions[model][number] for model, number in world.bound.values()]
     if not bound:
         return outcomes
     try:

@@ -1,7 +1,7 @@
 """Everything that a step may touch, passed in: the ledger, executors, files, time, and what was learnt.
 
-Steps share what they found out through `runs` and `bound`; each of these is written by one step and read
-by those that need it, after it.
+Steps share what they found out through `runs`, `versions` and `bound`. Each entry is written by one step and
+read by those that need it, after it; other threads add entries meanwhile, so nothing iterates over the live dict.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class World:
     stop: threading.Event = field(default_factory=threading.Event)
     cancel_jobs: bool = False
     runs: dict[str, ObservedRun] = field(default_factory=dict)  # fresh ones, by run id
-    versions: dict[tuple[str, int], ObservedVersion] = field(default_factory=dict)  # fresh ones
+    versions: dict[str, dict[int, ObservedVersion]] = field(default_factory=dict)  # fresh ones, by model
     bound: dict[str, tuple[str, int]] = field(default_factory=dict)  # by ModelVersion name
     artifacts: dict[tuple[str, str], Artifact | None] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class World:
 
     def runs_of(self, experiment: str) -> tuple[ObservedRun, ...]:
         """The finished runs of an experiment's trials, those of this apply among them."""
-        fresh = {run.tags.get(FINGERPRINT): run for run in self.runs.values() if is_finished(run)}
+        fresh = {run.tags.get(FINGERPRINT): run for run in list(self.runs.values()) if is_finished(run)}
         found = (
             state.run if state.state == "finished" else fresh.get(state.trial.fingerprint)
             for state in self.planned.trials.get(experiment, ())
@@ -92,19 +92,20 @@ class World:
         """The registered version that a ModelVersion is bound to, with its tags as this apply left them."""
         place = self.bound.get(model_version)
         if place is not None:
-            return self.versions[place]
+            model, number = place
+            return self.versions[model][number]
         known = self.planned.bound.get(model_version)
-        return self.versions.get((known.model, known.number), known) if known is not None else None
+        return self.versions.get(known.model, {}).get(known.number, known) if known is not None else None
 
     def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
         """All versions of a registered model, oldest first."""
         seen = {version.number: version for version in self.planned.versions_of(model)}
-        seen |= {number: version for (name, number), version in self.versions.items() if name == model}
+        seen |= dict(self.versions.get(model, {}))
         return tuple(seen[number] for number in sorted(seen))
 
     def remember(self, version: ObservedVersion) -> None:
         """Keep a version as it is after a write, for the steps that come after."""
-        self.versions[version.model, version.number] = version
+        self.versions.setdefault(version.model, {})[version.number] = version
 
     def artifact(self, run_id: str, name: str) -> Artifact | None:
         """A finished run's artifact with its digest, computed once for all versions that come from it."""
