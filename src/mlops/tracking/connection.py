@@ -113,6 +113,7 @@ class Connection:
                     self._migrate(path)
 
     def _migrate(self, path: Path) -> None:
+        _configure()
         from mlflow.store.db import utils
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -149,8 +150,7 @@ class Connection:
         loading.load(database=self.store.database)
         from mlflow.tracking.client import MlflowClient
 
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
+        _configure()
         from mlflow.tracking._tracking_service import utils
 
         # Where MLflow looks when it is not told, as older ones do for artifacts on a server.
@@ -235,6 +235,12 @@ def _keep_journal_file(store: Any) -> None:
 
     event.listen(engine, "connect", connected)
     engine.dispose()  # connections made before go without it
+
+
+def _configure() -> None:
+    """MLflow reads its settings from the environment, and those of a database once, when it is first opened."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 def _root(store: Store, artifacts: str | None) -> str | None:
