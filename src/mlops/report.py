@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mlops.applying.promote import timestamp
@@ -44,12 +45,20 @@ def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
     """Every resource of the revision, in the order of the graph."""
     before = standings(state)
     project = view.observed.ledger.experiments.get(view.desired.project)
-    applied = project.tags.get(APPLIED_AT) if project is not None else None
+    applied = _time(project.tags.get(APPLIED_AT)) if project is not None else None
     moment = timestamp(now)
     return tuple(
         _row(made, before.get(str(key)), view.planned.plan.base, applied or moment)
         for key, made in view.planned.assessments.items()
     )
+
+
+def _time(text: str | None) -> str | None:
+    """`text` if it is a time; somebody may have written something else into the tag."""
+    try:
+        return text if text is not None and datetime.fromisoformat(text) else None
+    except ValueError:
+        return None
 
 
 def _row(made: Assessment, standing: Standing | None, base: str | None, since: str) -> Row:
