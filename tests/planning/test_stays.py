@@ -62,7 +62,6 @@ def test_a_return_ends_the_stay_before_and_overwrites_nothing() -> None:
     assert past.open == past.stays[-1]
     again = past.opened(stay(5))
     assert [s.until and s.until[8:10] for s in again.stays] == ["02", "05", None]
-    assert past.closed(stay(4).since).reopened() == past
     assert History().closed(stay(1).since) == History()
     assert present(History().tags("prod")) == {}
 

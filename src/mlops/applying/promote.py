@@ -16,12 +16,12 @@ from mlops.applying.outcomes import Blocked, Done, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedVersion
-from mlops.planning.context import DIGEST_TAG
+from mlops.planning.context import DIGEST_TAG, VERSION_TAG
 from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import Step, canonical, sha256_of
 from mlops.planning.promotions import gate_block
-from mlops.planning.runs import FINGERPRINT
-from mlops.planning.stays import HISTORY_LIMIT, History, Stay, history
+from mlops.planning.runs import DATASET_DIGEST, FINGERPRINT
+from mlops.planning.stays import HISTORY_LIMIT, History, Stay, base_tag, history
 from mlops.planning.work import MoveAlias, RememberBase, TakeAliasAway
 from mlops.resources import Key, Stage
 
@@ -100,7 +100,7 @@ def _bound(world: World, model_version: str) -> ObservedVersion:
 
 
 def _remember_base(world: World, version: ObservedVersion, stage: str, base: str | None) -> None:
-    tag = f"mlops.stage.{stage}.base"
+    tag = base_tag(stage)
     if tag in version.tags or base is None:
         return
     world.check_lease()
@@ -152,13 +152,13 @@ def _evidence(
         "model": version.model,
         "stage": work.stage,
         "mlflowVersion": version.number,
-        "version": version.tags.get("mlops.version"),
+        "version": version.tags.get(VERSION_TAG),
         "digest": version.tags.get(DIGEST_TAG),
         "runId": run.run_id,
         "fingerprint": run.tags.get(FINGERPRINT),
         "metrics": {name: repr(value) for name, value in run.metrics.items()},
         "datasets": {
-            t.removeprefix("mlops.digest."): v for t, v in run.tags.items() if t.startswith("mlops.digest.")
+            t.removeprefix(DATASET_DIGEST): v for t, v in run.tags.items() if t.startswith(DATASET_DIGEST)
         },
         "gates": [gate.to_json() for gate in gates],
         "base": work.base,

@@ -6,10 +6,10 @@ from typing import Any
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.planning.conditions import Assessment, Condition, assess
-from mlops.planning.context import DIGEST_TAG, Context
+from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
-from mlops.planning.stays import History, history
+from mlops.planning.stays import History, base_tag, history
 from mlops.planning.work import MoveAlias, RememberBase
 from mlops.resources import Key, ModelVersion, Promotion, Stage
 
@@ -34,7 +34,7 @@ def promotion(context: Context, resource: Promotion) -> Assessment:
     status: dict[str, Any] = {
         "version": target.spec.version,
         "mlflowVersion": bound.number if bound else None,
-        "previous": _previous(context, registered, current, bound),
+        "previous": current if bound is None or current != bound.number else None,
         "gates": [],
         "approvals": [],
     }
@@ -43,12 +43,6 @@ def promotion(context: Context, resource: Promotion) -> Assessment:
         if past.open is not None:
             return _standing(context, resource, stage, target, bound, past, live, status)
     return _move(context, resource, stage, target, bound, current, status)
-
-
-def _previous(
-    context: Context, registered: str, current: int | None, bound: ObservedVersion | None
-) -> int | None:
-    return current if current is not None and (bound is None or current != bound.number) else None
 
 
 def _standing(
@@ -170,21 +164,21 @@ def _move(
         return assess(
             key, blocks=(block,), conditions=conditions, status=status, suspended=True, exists=exists
         )
-    base_tag = f"mlops.stage.{name}.base"
+    base = base_tag(name)
     binds = tuple(step.id for step in context.made[target.key].steps if step.action == "bind")
     if blocks:
         steps = []
         # Now, and not when it is bound already: by then this revision is itself the one in force.
-        if base_tag not in bound.tags if bound is not None else binds:
+        if base not in bound.tags if bound is not None else binds:
             work = RememberBase(target.metadata.name, name, context.authority)
-            changes = (Change(f"tags.{base_tag}", None, context.authority),)
+            changes = (Change(f"tags.{base}", None, context.authority),)
             reason = "first asked for: the rules of this base decide about it"
             steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes, binds))
         return assess(
             key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
         )
     alias = stage.spec.alias or name
-    remembered = bound.tags.get(base_tag) if bound and not history(bound.tags, name).was_here else None
+    remembered = bound.tags.get(base) if bound and not history(bound.tags, name).was_here else None
     registered = context.registered_name(resource.spec.model)
     needs = [*binds, after] if isinstance(after, str) else binds
     returns = bound is not None and history(bound.tags, name).was_here
@@ -225,7 +219,7 @@ def _never_bound(
 def version_of(context: Context, registered: str, number: int | None) -> str | None:
     """The declared version behind an MLflow version number, as far as its tags know."""
     version = context.ledger.versions.get((registered, number)) if number is not None else None
-    return version.tags.get("mlops.version", f"MLflow version {number}") if version else None
+    return version.tags.get(VERSION_TAG, f"MLflow version {number}") if version else None
 
 
 def _after(
@@ -271,8 +265,3 @@ def approval_block(key: Key, stage: Stage) -> Block | None:
         "promotes when its gates pass"
     )
     return Block(str(key), "Approved", "ApprovalPending", what)
-
-
-def digest_of(version: ObservedVersion) -> str | None:
-    """The digest that a version was bound with."""
-    return version.tags.get(DIGEST_TAG)

@@ -100,10 +100,6 @@ class History:
             return self
         return replace(self, stays=(*self.stays[:-1], replace(self.stays[-1], until=until)))
 
-    def reopened(self) -> History:
-        """With the last stay lasting again: it was closed for a move that never happened."""
-        return replace(self, stays=(*self.stays[:-1], replace(self.stays[-1], until=None)))
-
     def text(self) -> str:
         rows: list[dict[str, Any]] = [stay.to_json() for stay in self.stays]
         if self.older:
@@ -116,7 +112,7 @@ class History:
         last = self.stays[-1] if self.stays else None
         approved = canonical([dict(a) for a in last.approved_by]) if last and last.approved_by else None
         return {
-            prefix + "base": last.base if last else None,
+            base_tag(stage): last.base if last else None,
             prefix + "since": last.since if last else None,
             prefix + "until": last.until if last else None,
             prefix + "revision": last.revision if last else None,
@@ -135,6 +131,11 @@ def history(tags: Mapping[str, str], stage: str) -> History:
         return read_history(text)
     except ValueError:
         return History(legible=False)
+
+
+def base_tag(stage: str) -> str:
+    """The tag that names the base of a version's promotion to `stage`, also before its first stay there."""
+    return f"{_PREFIX}{stage}.base"
 
 
 def read_history(text: str | bytes) -> History:
