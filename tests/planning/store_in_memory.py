@@ -178,21 +178,24 @@ class Memory:
         return self.versions.get((model, number))
 
     def tag_version(
-        self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
+        self,
+        model: str,
+        number: int,
+        tags: Mapping[str, str | None],
+        *,
+        description: str | None = None,
+        alias: str | None = None,
     ) -> None:
         with self.lock:
             one = self.versions[model, number]
             described = one.description if description is None else description
             self.versions[model, number] = replace(one, description=described, tags=_tagged(one.tags, tags))
+            if alias is not None:
+                named = self.models[model]
+                self.models[model] = replace(named, aliases={**named.aliases, alias: number})
 
     def aliases(self, model: str) -> Mapping[str, int]:
         return self.models[model].aliases
-
-    def set_alias(self, model: str, alias: str, number: int) -> None:
-        with self.lock:
-            assert (model, number) in self.versions
-            one = self.models[model]
-            self.models[model] = replace(one, aliases={**one.aliases, alias: number})
 
     def delete_alias(self, model: str, alias: str) -> None:
         with self.lock:

@@ -51,13 +51,11 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
             digest=version.tags.get(DIGEST_TAG),
         )
         _end_stays(world, work.registered_name, work.stage, version.number, stay.since)
-        _record(world, version, work.stage, past.opened(stay))
+        _record(world, version, work.stage, past.opened(stay), alias=work.alias)
     else:
         _end_stays(world, work.registered_name, work.stage, version.number, timestamp(world.now()))
         renamed = History((*past.stays[:-1], replace(past.open, alias=work.alias)), past.older)
-        _record(world, version, work.stage, renamed)
-    world.check_lease()
-    world.tracker.set_alias(work.registered_name, work.alias, version.number)
+        _record(world, version, work.stage, renamed, alias=work.alias)
     for alias in work.retired_aliases:
         if alias != work.alias and world.tracker.aliases(work.registered_name).get(alias) == version.number:
             world.check_lease()
@@ -116,15 +114,20 @@ def _end_stays(world: World, model: str, stage: str, number: int, until: str) ->
                 _record(world, version, stage, past.closed(until))
 
 
-def _record(world: World, version: ObservedVersion, stage: str, past: History) -> None:
-    """Make the version's tags say `past`; the oldest stays move to an artifact when they grow too long."""
+def _record(
+    world: World, version: ObservedVersion, stage: str, past: History, *, alias: str | None = None
+) -> None:
+    """Make the version's tags say `past`, then point `alias` at it.
+
+    The oldest stays move to an artifact when they grow too long.
+    """
     while len(past.text()) > HISTORY_LIMIT and len(past.stays) > 1 and version.run_id:
         past = _move_out(world, version, stage, past)
     want = past.tags(stage)
     wrong = {tag: value for tag, value in want.items() if version.tags.get(tag) != value}
-    if wrong:
+    if wrong or alias is not None:
         world.check_lease()
-        world.tracker.tag_version(version.model, version.number, wrong)
+        world.tracker.tag_version(version.model, version.number, wrong, alias=alias)
         tags = {tag: value for tag, value in {**version.tags, **wrong}.items() if value is not None}
         world.remember(replace(version, tags=tags))
 

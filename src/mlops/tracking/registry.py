@@ -132,11 +132,18 @@ class Registry(Connection):
             self._call(f"linking model {model_id} to its versions", link)
 
     def tag_version(
-        self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
+        self,
+        model: str,
+        number: int,
+        tags: Mapping[str, str | None],
+        *,
+        description: str | None = None,
+        alias: str | None = None,
     ) -> None:
-        """Set what differs of a version's tags (None deletes one) and description (None leaves it).
+        """Set what differs of a version's tags (None deletes one) and description (None leaves it), then an alias.
 
-        On a database it is one transaction: all of it or nothing. Elsewhere it is read back.
+        On a database it is one transaction: all of it or nothing. Elsewhere the alias is the last write, and
+        it is read back.
         """
 
         def tag(client: MlflowClient) -> None:
@@ -151,28 +158,20 @@ class Registry(Connection):
                         store.delete_model_version_tag(model, str(number), key)
                     elif value is not None and have.tags.get(key) != value:
                         store.set_model_version_tag(model, str(number), ModelVersionTag(key, value))
+                if alias is not None and alias not in have.aliases:
+                    store.set_registered_model_alias(model, alias, str(number))
 
         self._call(f"tagging {model} v{number}", tag)
         if not self.store.database:
-            now = self.version(model, number)
-            if now is None or any(now.tags.get(k) != v for k, v in tags.items()):
-                raise self._raced(f"{model} v{number}")
+            self._check_tagged(model, number, tags, alias)
 
-    def set_alias(self, model: str, alias: str, number: int) -> None:
-        """Point an alias at a version, unless it does; then see that it does, where no transaction says so.
-
-        Raises:
-            Transient: somebody else moved it meanwhile.
-        """
-
-        def point(client: MlflowClient) -> bool:
-            with self._one_transaction(client) as store:
-                if alias in store.get_model_version(model, str(number)).aliases:
-                    return True
-                store.set_registered_model_alias(model, alias, str(number))
-            return self.store.database or alias in client.get_model_version(model, str(number)).aliases
-
-        if not self._call(f"setting alias {alias} of {model}", point):
+    def _check_tagged(
+        self, model: str, number: int, tags: Mapping[str, str | None], alias: str | None
+    ) -> None:
+        now = self.version(model, number)
+        if now is None or any(now.tags.get(key) != value for key, value in tags.items()):
+            raise self._raced(f"{model} v{number}")
+        if alias is not None and self.aliases(model).get(alias) != number:
             raise self._raced(f"alias {alias} of {model}")
 
     def delete_alias(self, model: str, alias: str) -> None:
