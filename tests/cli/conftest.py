@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +12,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "lifecycle"))  # where the small project is
 
+from command_line import Ran
 from git_project import GitProject, clean_environ
-
-START = "from mlops.cli import main; main()"
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command gave."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)
@@ -50,41 +37,6 @@ def mlops(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Ran(code, *capsys.readouterr())
 
     return call
-
-
-def child(*arguments: str, cwd: Path, **environ: str) -> Ran:
-    """Run one command line in a process of its own, its output in pipes."""
-    done = subprocess.run(
-        [sys.executable, "-c", START, *arguments],
-        cwd=cwd,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
-def on_a_terminal(*arguments: str, cwd: Path, **environ: str) -> str:
-    """What a command writes when it is run on a terminal."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", START, *arguments]
-    full = {**os.environ, "TERM": "xterm-256color", **environ}
-    with subprocess.Popen(command, cwd=cwd, env=full, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        written = b""
-        while chunk := _read(ours):
-            written += chunk
-        process.wait(60)
-    os.close(ours)
-    return written.decode()
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # Linux says so when the other end is closed
-        return b""
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from conftest import Ran
+from command_line import Ran
 from git_project import GitProject, document, experiment, lifecycle, promotion
 
 from mlops.cli import COMMANDS

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Ran
+from command_line import Ran
 from git_project import GitProject
 
 Mlops = Callable[..., Ran]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import START
+from command_line import START
 from git_project import GitProject
 
 HEAVY = (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from conftest import Ran, child, on_a_terminal
+from command_line import Ran, child, on_a_terminal
 from git_project import GitProject
 
 Mlops = Callable[..., Ran]
@@ -107,7 +107,7 @@ def test_a_reader_that_went_away_is_told_nothing(project: GitProject) -> None:
     import subprocess
     import sys
 
-    from conftest import START
+    from command_line import START
 
     read, write = os.pipe()
     os.close(read)
