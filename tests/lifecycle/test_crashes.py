@@ -171,6 +171,17 @@ def test_a_promotion_that_was_killed_and_reverted_leaves_the_first_version(promo
             )
 
 
+@pytest.mark.slow
+def test_a_store_that_was_killed_in_the_making_is_made(
+    make_project: Callable[..., GitProject], forks: Forks
+) -> None:
+    unmade = Restored.of(make_project(declared()[:1]), forks)
+    writes = forks.run("killed", str(unmade.project.root), "", 0, False, "apply").data
+    for number in range(2, writes["mlflow"], writes["mlflow"] // 4):
+        unmade.kill(("mlflow", number, False))
+        unmade.finish()
+
+
 LONG = """\
 import json, os, pathlib, time
 place = pathlib.Path(os.environ["MLOPS_PARAM_PLACE"])

@@ -117,14 +117,25 @@ class Connection:
         from mlflow.store.db import utils
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        if self.store.exists():
-            engine = utils.create_sqlalchemy_engine_with_retry(self.store.uri)
-            before = str(utils._get_schema_version(engine))
-            if before not in ("None", str(utils._get_latest_schema_revision())):
-                _back_up(path, path.with_name(f"{path.name}.before-{before}"))
-                utils._upgrade_db(engine)
-            engine.dispose()
         # Made here and not by the client: only so does the default experiment get this artifact root.
+        if not self.store.exists():
+            partial = path.with_name(path.name + ".partial")
+            for suffix in (
+                "",
+                "-journal",
+                "-wal",
+                "-shm",
+            ):  # of one killed here: no migration goes on with it
+                partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+            SqlAlchemyStore(f"sqlite:///{partial}", self._artifacts).engine.dispose()
+            partial.replace(path)
+            return
+        engine = utils.create_sqlalchemy_engine_with_retry(self.store.uri)
+        before = str(utils._get_schema_version(engine))
+        if before not in ("None", str(utils._get_latest_schema_revision())):
+            _back_up(path, path.with_name(f"{path.name}.before-{before}"))
+            utils._upgrade_db(engine)
+        engine.dispose()
         SqlAlchemyStore(self.store.uri, self._artifacts)
 
     def _client(self) -> MlflowClient:
