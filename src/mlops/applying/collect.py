@@ -18,13 +18,15 @@ from mlops.applying.tasks import Task
 from mlops.applying.world import World
 from mlops.execution.diagnosis import diagnose
 from mlops.execution.jobs import Executor, JobStatus
-from mlops.planning.runs import ATTEMPT, MESSAGE, OUTCOME
+from mlops.planning.runs import MESSAGE, OUTCOME, attempt_of
 from mlops.planning.trials import mlflow_text
 from mlops.planning.work import Trial
+from mlops.tracking import takes_metric
 
 LOG_ARTIFACT: Final = "mlops/log.txt"
 TAIL: Final = 64 * 1024  # bytes of the log that the diagnosis reads
 MESSAGE_LIMIT: Final = 2000  # characters of a message kept as a run tag
+METRICS_LIMIT: Final = 16 * 2**20  # bytes of metrics.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,13 @@ def collect(world: World, task: Task, executor: Executor, run_id: str, status: J
     collected = _judge(world, task, run_id, status, tail, problem, moved, children)
     _log_parameters(world, run_id, trial)
     run = world.tracker.run(run_id)
-    attempt = int(run.tags.get(ATTEMPT, "1")) if run is not None else 1
+    attempt = attempt_of(run) if run is not None else 1
     world.check_lease()
     world.tracker.terminate(
         run_id,
         {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}[collected.outcome],
-        name=trial.name if attempt == 1 else f"{trial.name}-{attempt}",
-        tags={MESSAGE: collected.message[:MESSAGE_LIMIT]},
+        name=trial.run_name(attempt),
+        tags={MESSAGE: world.redactor.redact(collected.message)[:MESSAGE_LIMIT]},
     )
     world.check_lease()
     world.tracker.tag_run(run_id, {OUTCOME: collected.outcome})
@@ -136,10 +138,10 @@ def _log_output(world: World, run_id: str, output: Path, status: JobStatus) -> s
     if not output.is_dir():
         return None
     for path in sorted(output.iterdir()):
-        if path.is_symlink():
-            return f"$MLOPS_OUTPUT/{path.name} is a link; write the file itself there"
+        if (unfit := _unfit(path)) is not None:
+            return f"$MLOPS_OUTPUT/{unfit.relative_to(output)} is no plain file; write the file itself there"
         if path.name == "metrics.json":
-            metrics = _metrics(path)
+            metrics = read_metrics(path)
             if isinstance(metrics, str):
                 return metrics
             world.check_lease()
@@ -150,17 +152,34 @@ def _log_output(world: World, run_id: str, output: Path, status: JobStatus) -> s
     return None
 
 
-def _metrics(path: Path) -> Mapping[str, float] | str:
+def _unfit(path: Path) -> Path | None:
+    """What at or below `path` is neither file nor folder: a link leads elsewhere, a pipe never ends."""
+    below = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return next((p for p in (path, *below) if p.is_symlink() or not (p.is_file() or p.is_dir())), None)
+
+
+def read_metrics(path: Path) -> Mapping[str, float] | str:
+    """The metrics that a script wrote, or what is wrong with them: nothing in the file stops the run's end."""
+    where = "$MLOPS_OUTPUT/metrics.json"
     try:
+        if path.stat().st_size > METRICS_LIMIT:
+            return f"{where} is larger than {METRICS_LIMIT // 2**20} MiB"
         found = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        return f"$MLOPS_OUTPUT/metrics.json cannot be read as JSON ({type(error).__name__})"
+    except (ValueError, OSError, RecursionError) as error:
+        return f"{where} cannot be read as JSON ({type(error).__name__})"
     if not isinstance(found, dict):
-        return "$MLOPS_OUTPUT/metrics.json must be one object of metric names and numbers"
+        return f"{where} must be one object of metric names and numbers"
+    metrics = {}
     for name, value in found.items():
+        if not takes_metric(name):
+            return f"{where}: MLflow takes no metric of the name {name[:100]!r}"
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"$MLOPS_OUTPUT/metrics.json: {name!r} is not a number"
-    return {str(name): float(value) for name, value in found.items()}
+            return f"{where}: {name!r} is not a number"
+        try:
+            metrics[name] = float(value)
+        except OverflowError:
+            return f"{where}: {name!r} is larger than any floating-point number"
+    return metrics
 
 
 def _log_parameters(world: World, run_id: str, trial: Trial) -> None:

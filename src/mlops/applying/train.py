@@ -22,7 +22,7 @@ from mlops.observation.revision import environment_files, environment_spec, norm
 from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
 from mlops.planning.experiments import experiment_tags
 from mlops.planning.plan import Block, Step
-from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, OUTCOME
+from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, MESSAGE, OUTCOME
 from mlops.planning.trials import fill, text_of
 from mlops.planning.work import TrainTrial, Trial
 from mlops.resources import Experiment, Key, environment_name
@@ -94,7 +94,7 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
     }
     world.check_lease()
     return world.tracker.create_run(
-        experiment_id, name=run_name(trial, attempt), tags=tags, parameters={}, inputs=()
+        experiment_id, name=trial.run_name(attempt), tags=tags, parameters={}, inputs=()
     )
 
 
@@ -116,11 +116,6 @@ def _begin(
     write_task(world.home / "work" / run_id, task)
     world.check_lease()
     executor.start(job)
-
-
-def run_name(trial: Trial, attempt: int) -> str:
-    """The run's name in MLflow, put back after training code renamed the run."""
-    return trial.name if attempt == 1 else f"{trial.name}-{attempt}"
 
 
 def full_name(world: World, experiment: Experiment) -> str:
@@ -147,7 +142,8 @@ def _elsewhere(world: World, experiment: Experiment, executor: Executor, run_id:
         what = f"run {run_id} is being trained by {origin}; it is waited for until its timeout has passed"
         return Blocked(Block(str(experiment.key), "Trained", "RunElsewhere", what))
     world.check_lease()
-    world.tracker.terminate(run_id, "KILLED", name=run.name, tags={"mlops.message": f"lost with {origin}"})
+    world.tracker.terminate(run_id, "KILLED", name=run.name, tags={MESSAGE: f"lost with {origin}"})
+    world.check_lease()
     world.tracker.tag_run(run_id, {OUTCOME: "failed"})
     return Failed(Transient(f"run {run_id} was lost with {origin}", fix="Apply again to train it here"))
 
@@ -157,7 +153,12 @@ def _environment(world: World, experiment: Experiment, step: Step) -> Environmen
     if declared is None:
         return own_environment()
     world.progress.says(step, "preparing its environment")
-    return prepare(declared, world.home / "environments", lambda line: world.progress.says(step, line))
+    return prepare(
+        declared,
+        world.home / "environments",
+        lambda line: world.progress.says(step, line),
+        environ=world.environ,
+    )
 
 
 def _job(

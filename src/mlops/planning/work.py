@@ -32,8 +32,12 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The run's name in MLflow."""
+        """The name of its first run in MLflow."""
         return f"{self.experiment}-{self.fingerprint[:8]}"
+
+    def run_name(self, attempt: int) -> str:
+        """The name of the run of an attempt, put back after training code renamed the run."""
+        return self.name if attempt == 1 else f"{self.name}-{attempt}"
 
 
 @dataclass(frozen=True, slots=True)

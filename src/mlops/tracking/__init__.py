@@ -2,7 +2,7 @@
 
 from mlops.tracking.artifacts import Artifact
 from mlops.tracking.explaining import explained
-from mlops.tracking.runs import DatasetInput
+from mlops.tracking.runs import DatasetInput, takes_metric
 from mlops.tracking.tracker import Tracker
 
-__all__ = ["Artifact", "DatasetInput", "Tracker", "explained"]
+__all__ = ["Artifact", "DatasetInput", "Tracker", "explained", "takes_metric"]

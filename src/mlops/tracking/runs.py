@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ OPENED_BY = "mlops.openedBy"  # on runs that a training process opened beside th
 
 _BATCH = 100  # parameters or tags in one call, MLflow's limit
 _PARAMETER = 6000  # characters of a parameter's value, MLflow's limit
+_METRIC = re.compile(r"[/\w.\- :]{1,250}")
 _DIGEST = 36  # characters of a dataset digest, MLflow's limit
 _PAGE = 1000
 _ENDED = frozenset({"FINISHED", "FAILED", "KILLED"})
@@ -275,6 +278,12 @@ def pages(page: Callable[[Any], Any]) -> Iterator[Any]:
         token = found.token
         if not token:
             return
+
+
+def takes_metric(name: str) -> bool:
+    """Whether MLflow takes this as the name of a metric. Source: mlflow/utils/validation.py."""
+    plain = posixpath.normpath(name) == name and not name.startswith(("..", "/")) and name != "."
+    return plain and _METRIC.fullmatch(name) is not None
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
