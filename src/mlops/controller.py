@@ -325,7 +325,8 @@ class Controller:
                 if plan.steps or coming:
                     lease.check()
                     self.tracker.prepare()
-                sweep(world)
+                for trouble in sweep(world):
+                    self.on_warning(trouble)
                 if plan.steps:
                     applied = apply(world, plan)
                 if coming and not world.stop.is_set():

@@ -13,24 +13,36 @@ from mlops.applying.tasks import read_task
 from mlops.applying.train import ORIGIN
 from mlops.applying.world import World
 from mlops.errors import MlopsError
-from mlops.execution.jobs import JobStatus
-from mlops.planning.runs import FINGERPRINT, OUTCOME, is_open
+from mlops.observation.observed import ObservedRun
+from mlops.planning.runs import FINGERPRINT, MESSAGE, OUTCOME, is_open
 from mlops.planning.work import TrainTrial
+from mlops.state import LeaseLost
 
 
-def sweep(world: World) -> None:
-    """Close what was left behind by this home, and forget jobs whose runs are closed."""
+def sweep(world: World) -> tuple[str, ...]:
+    """Close what was left behind by this home, and forget jobs whose runs are closed.
+
+    One that cannot be closed stops nothing else: it is told, and tried again by the next pass.
+    """
     runs = world.observed.ledger.runs
+    troubles: list[str] = []
     awaited = {
         step.work.open_run for step in world.planned.plan.steps if isinstance(step.work, TrainTrial)
     } | {state.run.run_id for states in world.planned.trials.values() for state in states if state.run}
     for run in runs.values():
         ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
         if ours and is_open(run) and run.run_id not in awaited:
-            _close(world, run.run_id)
+            try:
+                _close(world, run)
+            except LeaseLost:
+                raise
+            except (MlopsError, OSError) as error:
+                what = f"run {run.run_id}, which nobody asks for any more, cannot be closed"
+                troubles.append(f"{what}: {error}")
     for job in sorted({*world.executor("local").jobs(), *_worked(world)}):
         if job in runs and OUTCOME in runs[job].tags:
             _forget(world, job)
+    return tuple(troubles)
 
 
 def _worked(world: World) -> list[str]:
@@ -41,19 +53,21 @@ def _worked(world: World) -> list[str]:
         return []
 
 
-def _close(world: World, run_id: str) -> None:
-    work = world.home / "work" / run_id
+def _close(world: World, run: ObservedRun) -> None:
+    work = world.home / "work" / run.run_id
     task = read_task(work)
-    status = world.executor(task.executor).poll(run_id) if task is not None else JobStatus("unknown")
-    if task is None or status.state == "unknown":  # never started
+    executor = world.executor(task.executor if task is not None else "local")
+    status = executor.poll(run.run_id)
+    if task is not None and status.ended:
+        collect(world, task, executor, run.run_id, status)
+    elif status.ended or status.state == "unknown":
+        why = "before it was started" if status.state == "unknown" else "and what it was for is lost"
         world.check_lease()
-        message = {"mlops.message": "nobody asked for it any more before it was started"}
-        world.tracker.terminate(run_id, "KILLED", name=world.observed.ledger.runs[run_id].name, tags=message)
-        world.tracker.tag_run(run_id, {OUTCOME: "cancelled"})
+        message = {MESSAGE: f"nobody asked for it any more {why}"}
+        world.tracker.terminate(run.run_id, "KILLED", name=run.name, tags=message)
+        world.check_lease()
+        world.tracker.tag_run(run.run_id, {OUTCOME: "cancelled"})
         shutil.rmtree(work, ignore_errors=True)
-        return
-    if status.ended:
-        collect(world, task, world.executor(task.executor), run_id, status)
 
 
 def _forget(world: World, run_id: str) -> None:
