@@ -62,14 +62,12 @@ class Memory:
         """What `mlops apply` does with this revision, and the revision written down as the one in force."""
         planned = self.plan(case)
         world = World(
-            project=None,  # type: ignore[arg-type]
             desired=case.desired,
             observed=Observed(self.ledger(), case.datasets),
             planned=planned,
             snapshot=None,  # type: ignore[arg-type]
             tracker=self,  # type: ignore[arg-type]
             executor=None,  # type: ignore[arg-type]
-            root=None,  # type: ignore[arg-type]
             home=None,  # type: ignore[arg-type]
             origin="here",
             user="ann",
@@ -178,21 +176,23 @@ class Memory:
         return self.versions.get((model, number))
 
     def tag_version(
-        self,
-        model: str,
-        number: int,
-        tags: Mapping[str, str | None],
-        *,
-        description: str | None = None,
-        alias: str | None = None,
+        self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
     ) -> None:
         with self.lock:
             one = self.versions[model, number]
             described = one.description if description is None else description
             self.versions[model, number] = replace(one, description=described, tags=_tagged(one.tags, tags))
-            if alias is not None:
-                named = self.models[model]
-                self.models[model] = replace(named, aliases={**named.aliases, alias: number})
+
+    def move_alias(
+        self, model: str, alias: str, number: int, *, tags: Mapping[int, Mapping[str, str | None]]
+    ) -> None:
+        with self.lock:
+            assert (model, number) in self.versions
+            for tagged, wanted in tags.items():
+                version = self.versions[model, tagged]
+                self.versions[model, tagged] = replace(version, tags=_tagged(version.tags, wanted))
+            one = self.models[model]
+            self.models[model] = replace(one, aliases={**one.aliases, alias: number})
 
     def aliases(self, model: str) -> Mapping[str, int]:
         return self.models[model].aliases

@@ -9,7 +9,7 @@ import pytest
 from revisions import Case, desired, experiment, resource, revision
 from store_in_memory import Memory
 
-WRITES = ("create_version", "tag_version", "delete_alias", "delete_version", "write_artifact")
+WRITES = ("create_version", "tag_version", "move_alias", "delete_alias", "delete_version", "write_artifact")
 
 
 class Killed(BaseException):

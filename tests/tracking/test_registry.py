@@ -97,15 +97,15 @@ def test_an_alias_is_moved_seen_and_taken_away(
     for version in ("1.0.0", "1.1.0"):
         tags = {**IDENTITY, "mlops.version": version}
         tracker.create_version(project, source_uri=source, run_id=run_id, tags=tags, description="")
-    tracker.tag_version(project, 1, {}, alias="production")
-    tracker.tag_version(project, 2, {}, alias="production")
-    tracker.tag_version(project, 2, {}, alias="production")
+    tracker.move_alias(project, "production", 1, tags={})
+    tracker.move_alias(project, "production", 2, tags={})
+    tracker.move_alias(project, "production", 2, tags={})
     assert tracker.aliases(project) == {"production": 2}
     tracker.delete_alias(project, "production")
     tracker.delete_alias(project, "production")
     assert tracker.aliases(project) == {}
     with pytest.raises(Stalled):
-        tracker.tag_version(project, 99, {}, alias="production")
+        tracker.move_alias(project, "production", 99, tags={})
 
 
 def test_a_deleted_version_is_gone_and_may_be_deleted_again(
@@ -128,7 +128,7 @@ def test_observing_finds_tagged_models_and_named_ones_with_versions_and_aliases(
         tracker.ensure_model(name, description="", tags=tags)
     for name in names[:2]:
         tracker.create_version(name, source_uri=source, run_id=run_id, tags=IDENTITY, description="")
-        tracker.tag_version(name, 1, {}, alias="dev")
+        tracker.move_alias(name, "dev", 1, tags={})
     tracker.ensure_model(f"{project}-stranger", description="", tags={})
     ledger = tracker.observe(project, [], [names[0], f"{project}-absent", "it's"])
     assert set(ledger.models) == set(names)

@@ -1,8 +1,8 @@
-"""Move a stage's alias, with the record of the stay written before it: the alias is the commit point.
+"""Move a stage's alias together with the record of the stay.
 
-Order of the writes: evidence, the end of the stays that this one follows, the record of this stay, the
-alias, old names of the alias. Killed between any two of them, the next plan finds what is left to do; a
-stay that was begun is gone on with, not begun again.
+The evidence is stored first. Then, in one transaction where the registry is a database, the stays that this
+one follows end, this one is recorded, and the alias moves; elsewhere in that order. Killed between any two
+writes, the next plan finds what is left to do; a stay that was begun is gone on with, not begun again.
 """
 
 from __future__ import annotations
@@ -50,12 +50,11 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
             evidence=evidence,
             digest=version.tags.get(DIGEST_TAG),
         )
-        _end_stays(world, work.registered_name, work.stage, version.number, stay.since)
-        _record(world, version, work.stage, past.opened(stay), alias=work.alias)
+        past = past.opened(stay)
     else:
-        _end_stays(world, work.registered_name, work.stage, version.number, timestamp(world.now()))
-        renamed = History((*past.stays[:-1], replace(past.open, alias=work.alias)), past.older)
-        _record(world, version, work.stage, renamed, alias=work.alias)
+        stay = replace(past.open, alias=work.alias)
+        past = History((*past.stays[:-1], stay), past.older)
+    _point(world, version, work, past)
     for alias in work.retired_aliases:
         if alias != work.alias and world.tracker.aliases(work.registered_name).get(alias) == version.number:
             world.check_lease()
@@ -106,30 +105,46 @@ def _remember_base(world: World, version: ObservedVersion, stage: str, base: str
     world.remember(replace(version, tags={**version.tags, tag: base}))
 
 
-def _end_stays(world: World, model: str, stage: str, number: int, until: str) -> None:
-    for version in world.versions_of(model):
-        if version.number != number:
-            past = history(version.tags, stage)
-            if past.open is not None:
-                _record(world, version, stage, past.closed(until))
+def _point(world: World, version: ObservedVersion, work: MoveAlias, past: History) -> None:
+    """End the stays that this one follows, record it as `past` says, and point the alias at the version."""
+    assert past.open is not None
+    until = past.open.since
+    writes: list[tuple[ObservedVersion, dict[str, str | None]]] = []
+    for other in world.versions_of(work.registered_name):
+        before = history(other.tags, work.stage)
+        if other.number != version.number and before.open is not None:
+            closed = before.closed(max(until, before.open.since))
+            writes.append((other, _wrong(world, other, work.stage, closed)))
+    writes.append((version, _wrong(world, version, work.stage, past)))
+    world.check_lease()
+    world.tracker.move_alias(
+        work.registered_name,
+        work.alias,
+        version.number,
+        tags={written.number: wrong for written, wrong in writes if wrong},
+    )
+    for written, wrong in writes:
+        world.remember(_tagged(written, wrong))
 
 
-def _record(
-    world: World, version: ObservedVersion, stage: str, past: History, *, alias: str | None = None
-) -> None:
-    """Make the version's tags say `past`, then point `alias` at it.
+def _record(world: World, version: ObservedVersion, stage: str, past: History) -> None:
+    """Make the version's tags say `past`."""
+    if wrong := _wrong(world, version, stage, past):
+        world.check_lease()
+        world.tracker.tag_version(version.model, version.number, wrong)
+        world.remember(_tagged(version, wrong))
 
-    The oldest stays move to an artifact when they grow too long.
-    """
+
+def _wrong(world: World, version: ObservedVersion, stage: str, past: History) -> dict[str, str | None]:
+    """The tags that do not say `past` yet; the oldest stays move to an artifact when they grow too long."""
     while len(past.text()) > HISTORY_LIMIT and len(past.stays) > 1 and version.run_id:
         past = _move_out(world, version, stage, past)
-    want = past.tags(stage)
-    wrong = {tag: value for tag, value in want.items() if version.tags.get(tag) != value}
-    if wrong or alias is not None:
-        world.check_lease()
-        world.tracker.tag_version(version.model, version.number, wrong, alias=alias)
-        tags = {tag: value for tag, value in {**version.tags, **wrong}.items() if value is not None}
-        world.remember(replace(version, tags=tags))
+    return {tag: value for tag, value in past.tags(stage).items() if version.tags.get(tag) != value}
+
+
+def _tagged(version: ObservedVersion, tags: Mapping[str, str | None]) -> ObservedVersion:
+    merged = {tag: value for tag, value in {**version.tags, **tags}.items() if value is not None}
+    return replace(version, tags=merged)
 
 
 def _move_out(world: World, version: ObservedVersion, stage: str, past: History) -> History:

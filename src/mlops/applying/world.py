@@ -21,7 +21,6 @@ from mlops.planning.plan import Step
 from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
-from mlops.resources import Project
 from mlops.source.snapshot import Snapshot
 from mlops.tracking import Artifact, Tracker
 
@@ -48,15 +47,13 @@ class Waits:
 class World:
     """The surroundings of one apply."""
 
-    project: Project
     desired: Desired
     observed: Observed
     planned: Planned
     snapshot: Snapshot
     tracker: Tracker
     executor: Callable[[str], Executor]
-    root: Path  # the project's root, on which relative data URIs stand
-    home: Path
+    home: Path  # where jobs, environments and copies of data are
     origin: str  # "host:home", written on runs so that another reconciler leaves them alone
     user: str
     redactor: Redactor

@@ -132,47 +132,51 @@ class Registry(Connection):
             self._call(f"linking model {model_id} to its versions", link)
 
     def tag_version(
-        self,
-        model: str,
-        number: int,
-        tags: Mapping[str, str | None],
-        *,
-        description: str | None = None,
-        alias: str | None = None,
+        self, model: str, number: int, tags: Mapping[str, str | None], *, description: str | None = None
     ) -> None:
-        """Set what differs of a version's tags (None deletes one) and description (None leaves it), then an alias.
+        """Set what differs of a version's tags (None deletes one) and description (None leaves it).
 
-        On a database it is one transaction: all of it or nothing. Elsewhere the alias is the last write, and
-        it is read back.
+        On a database it is one transaction: all of it or nothing. Elsewhere it is read back.
         """
 
         def tag(client: MlflowClient) -> None:
-            from mlflow.entities.model_registry import ModelVersionTag
-
             with self._one_transaction(client) as store:
                 have = store.get_model_version(model, str(number))
                 if description is not None and (have.description or "") != description:
                     store.update_model_version(model, str(number), description)
-                for key, value in tags.items():
-                    if value is None and key in have.tags:
-                        store.delete_model_version_tag(model, str(number), key)
-                    elif value is not None and have.tags.get(key) != value:
-                        store.set_model_version_tag(model, str(number), ModelVersionTag(key, value))
-                if alias is not None and alias not in have.aliases:
-                    store.set_registered_model_alias(model, alias, str(number))
+                _tag(store, have, tags)
 
         self._call(f"tagging {model} v{number}", tag)
         if not self.store.database:
-            self._check_tagged(model, number, tags, alias)
+            self._check_tagged(model, number, tags)
 
-    def _check_tagged(
-        self, model: str, number: int, tags: Mapping[str, str | None], alias: str | None
+    def move_alias(
+        self, model: str, alias: str, number: int, *, tags: Mapping[int, Mapping[str, str | None]]
     ) -> None:
+        """Set tags of versions by their number (None deletes one), in this order, then point an alias at one.
+
+        On a database it is one transaction: all of it or nothing. Elsewhere the alias is the last write, and
+        everything is read back.
+        """
+
+        def move(client: MlflowClient) -> None:
+            with self._one_transaction(client) as store:
+                for tagged, wanted in tags.items():
+                    _tag(store, store.get_model_version(model, str(tagged)), wanted)
+                if alias not in store.get_model_version(model, str(number)).aliases:
+                    store.set_registered_model_alias(model, alias, str(number))
+
+        self._call(f"moving alias {alias} of {model} to v{number}", move)
+        if not self.store.database:
+            for tagged, wanted in tags.items():
+                self._check_tagged(model, tagged, wanted)
+            if self.aliases(model).get(alias) != number:
+                raise self._raced(f"alias {alias} of {model}")
+
+    def _check_tagged(self, model: str, number: int, tags: Mapping[str, str | None]) -> None:
         now = self.version(model, number)
         if now is None or any(now.tags.get(key) != value for key, value in tags.items()):
             raise self._raced(f"{model} v{number}")
-        if alias is not None and self.aliases(model).get(alias) != number:
-            raise self._raced(f"alias {alias} of {model}")
 
     def delete_alias(self, model: str, alias: str) -> None:
         """Take an alias away, if it is there."""
@@ -266,6 +270,17 @@ def observed_version(version: Any) -> ObservedVersion:
         description=version.description or "",
         tags=dict(sorted(version.tags.items())),
     )
+
+
+def _tag(store: Any, have: Any, tags: Mapping[str, str | None]) -> None:
+    """Set what differs of the tags of a version as it was read."""
+    from mlflow.entities.model_registry import ModelVersionTag
+
+    for key, value in tags.items():
+        if value is None and key in have.tags:
+            store.delete_model_version_tag(have.name, str(have.version), key)
+        elif value is not None and have.tags.get(key) != value:
+            store.set_model_version_tag(have.name, str(have.version), ModelVersionTag(key, value))
 
 
 def _link(client: MlflowClient, model_id: str, versions: Sequence[tuple[str, int]]) -> None:
