@@ -103,7 +103,7 @@ class Controller:
         self.on_warning: Callable[[str], None] = lambda warning: None
 
     @classmethod
-    def find(cls, start: Path, **settings: object) -> Controller:
+    def find(cls, start: Path) -> Controller:
         """The project that `start` is in: the nearest folder upward that holds `mlops.yaml`.
 
         Raises MlopsError where there is none.
@@ -111,7 +111,7 @@ class Controller:
         place = start.absolute()
         for folder in (place, *place.parents):
             if (folder / PROJECT_FILE).is_file():
-                return cls(folder, **settings)  # type: ignore[arg-type]
+                return cls(folder)
         raise MlopsError(
             f"no {PROJECT_FILE} in {place} or any folder above it",
             fix="Go into a project, name one with --project DIR, or make one with `mlops init`",
@@ -263,11 +263,7 @@ class Controller:
         targets: Collection[Key],
         training: Collection[str] | None,
     ) -> View:
-        from mlops.execution.registry import installed
-
-        desired = read_revision(
-            snapshot, loaded, project, executors=frozenset(installed()), prune_refused=None
-        )
+        desired = read_revision(snapshot, loaded, project, executors=_executors(loaded), prune_refused=None)
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
         base = before.tags.get(APPLIED_REVISION) if before is not None else None
@@ -348,14 +344,12 @@ class Controller:
         from mlops.execution.registry import executor
 
         return World(
-            project=view.project,
             desired=view.desired,
             observed=view.observed,
             planned=view.planned,
             snapshot=view.snapshot,
             tracker=self.tracker,
             executor=lambda name: executor(name, self.home / "jobs"),
-            root=self.root,
             home=self.home,
             origin=f"{socket.gethostname()}:{self.home}",
             user=_user(),
