@@ -59,8 +59,10 @@ def killed(store: Memory, wanted: Case, before: int) -> bool:
         ((None, "dev"), ("1.0.0", "dev"), {"dev": 1}),
         (("1.0.0", "dev"), ("2.0.0", "dev"), {"dev": 2}),
         (("1.0.0", "dev"), (None, "dev"), {}),
+        (("1.0.0", "dev"), ("1.0.0", "champion"), {"champion": 1}),
+        (("1.0.0", "dev"), ("2.0.0", "champion"), {"champion": 2}),
     ],
-    ids=["first", "next", "demoted"],
+    ids=["first", "next", "demoted", "renamed", "next-renamed"],
 )
 def test_a_killed_promotion_ends_in_the_same_state(
     first: tuple[str | None, str], then: tuple[str | None, str], aliases: dict[str, int]

@@ -50,15 +50,15 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
             evidence=evidence,
             digest=version.tags.get(DIGEST_TAG),
         )
-        past = past.opened(stay)
+        _point(world, version, work, past.opened(stay))
+        _retire(world, work)
     else:
-        stay = replace(past.open, alias=work.alias)
-        past = History((*past.stays[:-1], stay), past.older)
-    _point(world, version, work, past)
-    for alias in work.retired_aliases:
-        if alias != work.alias and world.tracker.aliases(work.registered_name).get(alias) == version.number:
+        if work.retired_aliases:  # planning knows them by the record: it changes when they are gone
             world.check_lease()
-            world.tracker.delete_alias(work.registered_name, alias)
+            world.tracker.move_alias(work.registered_name, work.alias, version.number, tags={})
+            _retire(world, work)
+        stay = replace(past.open, alias=work.alias)
+        _point(world, version, work, History((*past.stays[:-1], stay), past.older))
     return Done(f"{work.alias} → {work.registered_name} v{version.number}")
 
 
@@ -125,6 +125,19 @@ def _point(world: World, version: ObservedVersion, work: MoveAlias, past: Histor
     )
     for written, wrong in writes:
         world.remember(_tagged(written, wrong))
+
+
+def _retire(world: World, work: MoveAlias) -> None:
+    """Take away what the stage's alias was called before, where it still points at a version that was here."""
+    if not work.retired_aliases:
+        return
+    live = world.tracker.aliases(work.registered_name)
+    for version in world.versions_of(work.registered_name):
+        had = {stay.alias for stay in history(version.tags, work.stage).stays}
+        for alias in work.retired_aliases:
+            if alias in had and live.get(alias) == version.number:
+                world.check_lease()
+                world.tracker.delete_alias(work.registered_name, alias)
 
 
 def _record(world: World, version: ObservedVersion, stage: str, past: History) -> None:

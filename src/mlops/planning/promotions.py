@@ -65,6 +65,8 @@ def _standing(
     renamed = stay is not None and stay.alias not in ("", alias)
     if renamed and stay is not None:
         changes.append(Change("alias", stay.alias, alias))
+    retired = _retired(context, resource, stage, live)
+    changes += [Change(f"alias.{old}", live.aliases[old], None) for old in retired]
     for tag, value in sorted(past.tags(name).items()):
         if bound.tags.get(tag) != value:
             changes.append(Change(f"tags.{tag}", bound.tags.get(tag), value))
@@ -86,9 +88,7 @@ def _standing(
         bound.model,
         name,
         alias,
-        (stay.alias,)
-        if renamed and stay is not None and not _taken_over(context, resource, stay.alias)
-        else (),
+        retired,
         stay.base if stay else None,
     )
     reason = "the stage's alias has a new name" if renamed else "changed outside git"
@@ -96,10 +96,28 @@ def _standing(
     return assess(key, steps=(step,), conditions=conditions, status=status)
 
 
-def _taken_over(context: Context, resource: Promotion, alias: str) -> bool:
-    """Whether another stage of this model has the alias now, so that it is moved and not taken away."""
-    stage = context.stage_of_alias.get(alias)
-    return stage is not None and (resource.spec.model, stage) in context.graph.promotions
+def _retired(
+    context: Context, resource: Promotion, stage: Stage, live: ObservedModel | None
+) -> tuple[str, ...]:
+    """Names that the stage's alias had before, and that still point at a version that was here under them.
+
+    One that another stage of this model has now is moved, not taken away; which stages there are is only known
+    of a revision without broken documents.
+    """
+    name = stage.metadata.name
+    strays = {
+        alias: number
+        for alias, number in (live.aliases.items() if live is not None and context.desired.whole else ())
+        if (resource.spec.model, context.stage_of_alias.get(alias)) not in context.graph.promotions
+    }
+    if live is None or not strays:
+        return ()
+    had = {
+        (stay.alias, version.number)
+        for version in context.versions_by_model.get(live.name, ())
+        for stay in history(version.tags, name).stays
+    }
+    return tuple(sorted(alias for alias, number in strays.items() if (alias, number) in had))
 
 
 def others_open(context: Context, bound: ObservedVersion, stage: str) -> list[ObservedVersion]:
@@ -181,6 +199,8 @@ def _move(
     remembered = bound.tags.get(base) if bound and not history(bound.tags, name).was_here else None
     registered = context.registered_name(resource.spec.model)
     needs = [*binds, after] if isinstance(after, str) else binds
+    live = context.ledger.models.get(registered)
+    retired = _retired(context, resource, stage, live)
     returns = bound is not None and history(bound.tags, name).was_here
     step = Step(
         id=f"promote:{key}",
@@ -193,12 +213,13 @@ def _move(
             registered,
             name,
             alias,
-            (),
+            retired,
             remembered or context.authority,
         ),
         changes=(
             Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
             Change("version", version_of(context, registered, current), target.spec.version),
+            *(Change(f"alias.{old}", live.aliases[old] if live else None, None) for old in retired),
             *(Change(f"gates.{gate.name}", None, gate.status) for gate in gates),
         ),
         needs=tuple(needs),

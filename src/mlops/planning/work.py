@@ -106,7 +106,7 @@ class MoveAlias:
     registered_name: str
     stage: str
     alias: str
-    retired_aliases: tuple[str, ...]  # names the stage's alias had before
+    retired_aliases: tuple[str, ...]  # names the stage's alias had before, which are taken away
     base: str | None
 
 
