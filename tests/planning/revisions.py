@@ -171,7 +171,8 @@ def _experiment(draw: st.DrawFn, name: str, datasets: list[str], rarely: st.Sear
     spec: dict[str, Any] = {
         "parameters": {"depth": draw(st.integers(1, 2))},
         "datasets": dict(zip(("train", "test"), draw(_some(datasets)), strict=False)),
-        "seed": draw(st.sampled_from([None, 7])),
+        # Of two experiments with one content, each would be answered by the runs of the other.
+        "seed": draw(st.sampled_from([None, 7] if name == "e0" else [8, 9])),
         "retries": draw(st.integers(0, 1)),
         "onDataChange": draw(st.sampled_from(["hold", "train"])),
         "suspend": draw(rarely),
