@@ -118,12 +118,8 @@ def _begin(
     executor.start(job)
 
 
-def full_name(world: World, experiment: Experiment) -> str:
-    return f"{world.desired.project}/{experiment.metadata.name}"
-
-
 def _experiment_id(world: World, experiment: Experiment) -> str:
-    name = full_name(world, experiment)
+    name = world.desired.ledger_name(experiment.metadata.name)
     known = world.observed.ledger.experiments.get(name)
     if known is not None:
         return known.experiment_id
@@ -189,7 +185,7 @@ def _job(
     given |= world.tracker.child_environment(
         run_id,
         _experiment_id(world, experiment),
-        full_name(world, experiment),
+        world.desired.ledger_name(experiment.metadata.name),
         requirements=environment.lock.splitlines(),
         run_tags=run.tags if run is not None else {},
     )

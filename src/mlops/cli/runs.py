@@ -63,22 +63,19 @@ def logs(ctx: click.Context, experiment: str, follow: bool, revision: str | None
     """Print the training log of the experiment's newest run."""
     from mlops.applying.collect import LOG_ARTIFACT
     from mlops.errors import MlopsError
+    from mlops.planning.runs import FINGERPRINT, is_open
 
     controller = open_controller(ctx)
     view = controller.look(revision, working_tree=working_tree)
     name = _name(experiment)
     _experiment(view, name)
-    full = f"{view.desired.project}/{name}"
-    ours = [
-        r
-        for r in view.observed.ledger.runs.values()
-        if r.experiment == full and "mlops.fingerprint" in r.tags
-    ]
+    full = view.desired.ledger_name(name)
+    ours = [r for r in view.observed.ledger.runs.values() if r.experiment == full and FINGERPRINT in r.tags]
     if not ours:
         raise MlopsError(f"Experiment/{name} has no run yet", fix="Train it with `mlops apply`")
     newest = max(ours, key=lambda run: (run.started_ms, run.run_id))
     say(f"run {newest.run_id} ({newest.name}, {newest.status.lower()})")
-    if "mlops.outcome" not in newest.tags:
+    if is_open(newest):
         _live(controller, view, name, newest.run_id, follow=follow)
         return 0
     data = controller.tracker.read_artifact(newest.run_id, LOG_ARTIFACT)

@@ -21,6 +21,7 @@ from mlops.resources import Key, Model, Stage
 
 PROJECT_TAG = "mlops.project"
 RESOURCE_TAG = "mlops.resource"
+LABEL_PREFIX = "mlops.label."
 DECLARED_TAG = "mlops.declared"
 ARCHIVED_TAG = "mlops.archived"
 VERSION_TAG = "mlops.version"

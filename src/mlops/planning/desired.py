@@ -37,3 +37,7 @@ class Desired:
     code: Mapping[str, Code]  # by Experiment name
     prune_refused: str | None = None  # why nothing may be pruned although Project.spec.prune is true
     executors: frozenset[str] = field(default_factory=lambda: frozenset({"local"}))
+
+    def ledger_name(self, experiment: str) -> str:
+        """The name that an Experiment has in MLflow."""
+        return f"{self.project}/{experiment}"

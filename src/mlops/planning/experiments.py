@@ -12,12 +12,13 @@ from mlops.planning.context import (
     ARCHIVED_TAG,
     DECLARED_TAG,
     DESCRIPTION_TAG,
+    LABEL_PREFIX,
     PROJECT_TAG,
     RESOURCE_TAG,
     Context,
 )
 from mlops.planning.plan import Action, Block, Change, Step, sha256_of
-from mlops.planning.runs import MESSAGE, TrialState, best
+from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials
 from mlops.planning.work import TrainTrial, UpdateExperiment, Work
 from mlops.resources import Dataset, Experiment, Resource
@@ -48,7 +49,7 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
     suspended = resource.spec.suspend
     states, block = _states(context, resource)
     context.trials[resource.metadata.name] = states
-    live = context.ledger.experiments.get(full_name(context, resource))
+    live = context.ledger.experiments.get(context.desired.ledger_name(resource.metadata.name))
     steps = [] if suspended or live is None else _update(context, resource)
     blocks = [block] if block is not None else []
     for state in states:
@@ -91,11 +92,6 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
     )
 
 
-def full_name(context: Context, resource: Experiment) -> str:
-    """The name of the experiment in MLflow."""
-    return f"{context.desired.project}/{resource.metadata.name}"
-
-
 def declared_tags(
     project: str, resource: Resource, more: Mapping[str, str] | None = None, *, described: str = ""
 ) -> dict[str, str]:
@@ -103,7 +99,7 @@ def declared_tags(
 
     The hash tells a change in git from one by hand; `described` is part of it, as the description is not a tag.
     """
-    tags = {f"mlops.label.{name}": value for name, value in sorted(resource.metadata.labels.items())}
+    tags = {f"{LABEL_PREFIX}{name}": value for name, value in sorted(resource.metadata.labels.items())}
     tags |= more or {}
     tags |= {PROJECT_TAG: project, RESOURCE_TAG: str(resource.key)}
     tags[DECLARED_TAG] = sha256_of([tags, described])[:16]
@@ -187,7 +183,7 @@ def _stalled(resource: Experiment, state: TrialState) -> Block:
 
 
 def _update(context: Context, resource: Experiment) -> list[Step]:
-    name = full_name(context, resource)
+    name = context.desired.ledger_name(resource.metadata.name)
     live = context.ledger.experiments[name].tags
     want = experiment_tags(context.desired.project, resource)
     return mend(resource, live, want, lambda tags: UpdateExperiment(name, tags))
@@ -203,8 +199,10 @@ def mend(
     """The step that puts tags (and the fields in `changes`) right: `update` when git changed, else `heal`."""
     wrong: dict[str, str | None] = {tag: value for tag, value in want.items() if live.get(tag) != value}
     for tag in live:  # labels taken out of git, and the mark of an earlier removal
-        if tag not in want and (tag == ARCHIVED_TAG or tag.startswith("mlops.label.")):
+        if tag not in want and (tag == ARCHIVED_TAG or tag.startswith(LABEL_PREFIX)):
             wrong[tag] = None
+    if DECLARED_TAG in wrong:  # written last: until then a killed update is told from a change by hand
+        wrong[DECLARED_TAG] = wrong.pop(DECLARED_TAG)
     if not wrong and not changes:
         return []
     by_hand = live.get(DECLARED_TAG) == want[DECLARED_TAG] and ARCHIVED_TAG not in wrong
@@ -232,7 +230,7 @@ def _data_current(context: Context, resource: Experiment, moved: list[TrialState
             item.dataset
             for state in moved
             for item in state.trial.data
-            if state.run and state.run.tags.get(f"mlops.digest.{item.role}") != item.digest
+            if state.run and state.run.tags.get(DATASET_DIGEST + item.role) != item.digest
         }
     )
     return Condition(

@@ -143,7 +143,7 @@ def _model_of(context: Context, registered: str) -> str:
 def _objects(context: Context) -> list[Step]:
     """Experiments and registered models are marked, never deleted: their runs and versions stay."""
     declared = context.desired.resources
-    experiments = {f"{context.desired.project}/{key.name}" for key in declared if key.kind == "Experiment"}
+    experiments = {context.desired.ledger_name(key.name) for key in declared if key.kind == "Experiment"}
     models = {context.registered_name(key.name) for key in declared if key.kind == "Model"}
     steps = []
     for name, found in sorted(context.ledger.experiments.items()):

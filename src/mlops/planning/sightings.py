@@ -40,7 +40,7 @@ def _sighting(context: Context, key: Key, runs: list[Any]) -> Any:
             seen = context.datasets.get(key.name)
             return [seen.digest, seen.reason] if seen else None
         case Experiment():
-            live = context.ledger.experiments.get(f"{context.desired.project}/{key.name}")
+            live = context.ledger.experiments.get(context.desired.ledger_name(key.name))
             return [live.experiment_id, dict(live.tags), sorted(runs)] if live else [sorted(runs)]
         case Model():
             model = context.ledger.models.get(context.registered_name(key.name))
