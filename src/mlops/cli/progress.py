@@ -48,7 +48,9 @@ def ended_line(step: Step, outcome: Outcome, seconds: float) -> str:
         case Blocked(block=block):
             return plain(f"! {step.action} {name}: {block.reason}: {block.message}")
         case Failed(error=error):
-            return plain(f"✗ {step.action} {name}: {error}")
+            where = f"{error.where}: " if error.where and str(error.where) != step.resource else ""
+            fix = f". {error.fix}" if error.fix else ""
+            return plain(f"✗ {step.action} {name}: {where}{error.what.rstrip('.')}{fix}")
 
 
 def _name(step: Step) -> str:
