@@ -270,7 +270,7 @@ def test_a_python_that_is_not_here_is_named_with_those_that_are(
 def test_a_line_that_leaves_the_file_is_refused_without_being_quoted(line: str, said: str) -> None:
     with pytest.raises(Stalled, match=said) as caught:
         environment_digest(EnvironmentSpec(f"pandas==2.2.3\n{line}  # s3cret\n".encode()))
-    assert "line 2" in str(caught.value)
+    assert caught.value.where == "requirements.txt:2"
     assert not any(part in str(caught.value) for part in ("s3cret", "passwd", "TOKEN", "escape", "vendored"))
 
 

@@ -22,7 +22,7 @@ from mlops.observation.revision import environment_files, environment_spec, norm
 from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
 from mlops.planning.experiments import experiment_tags
 from mlops.planning.plan import Block, Step
-from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, MESSAGE, OUTCOME
+from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, MESSAGE, OUTCOME, STALLED
 from mlops.planning.trials import fill, text_of
 from mlops.planning.work import TrainTrial, Trial
 from mlops.resources import Experiment, Key, environment_name
@@ -52,7 +52,11 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
         else:
             run_id = _create(world, experiment, work.trial, attempt)
         if executor.poll(run_id).state == "unknown":
-            _begin(world, experiment, task, executor, run_id, step)
+            try:
+                environment = _environment(world, experiment, step)
+            except Stalled as error:
+                return _never_began(world, experiment, work.trial, run_id, attempt, error)
+            _begin(world, experiment, task, executor, run_id, environment)
         status = _wait(world, step, executor, run_id, tried + 1)
         if status is None:
             return Left(f"run {run_id} goes on; the next apply takes it up")
@@ -72,6 +76,19 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
 def _failure(experiment: Experiment, collected: Collected) -> MlopsError:
     fix = f"See `mlops logs {experiment.key}`. Mend it and commit, or run `mlops apply --retry-stalled`"
     return Stalled(collected.message, where=str(experiment.key), fix=fix)
+
+
+def _never_began(
+    world: World, experiment: Experiment, trial: Trial, run_id: str, attempt: int, error: Stalled
+) -> Outcome:
+    """Close the run of a job that cannot be started before somebody acts; it is not attempted again."""
+    tags = {MESSAGE: world.redactor.redact(str(error)), STALLED: "true"}
+    world.check_lease()
+    world.tracker.terminate(run_id, "FAILED", name=trial.run_name(attempt), tags=tags)
+    world.check_lease()
+    world.tracker.tag_run(run_id, {OUTCOME: "failed"})
+    fix = f"{error.fix or ''} Then commit, or run `mlops apply --retry-stalled`".strip()
+    return Failed(Stalled(error.what, where=str(experiment.key), fix=fix))
 
 
 def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) -> str:
@@ -99,11 +116,15 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
 
 
 def _begin(
-    world: World, experiment: Experiment, task: Task, executor: Executor, run_id: str, step: Step
+    world: World,
+    experiment: Experiment,
+    task: Task,
+    executor: Executor,
+    run_id: str,
+    environment: Environment,
 ) -> None:
     """Log the run's inputs and start its job; both do nothing the second time."""
     trial = task.trial
-    environment = _environment(world, experiment, step)
     world.check_lease()
     world.tracker.log_inputs(
         run_id,

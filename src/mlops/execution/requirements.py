@@ -38,12 +38,14 @@ class EnvironmentSpec:
 
     `requirements` is the content of the requirements file; `lock`, if there is one, the content of a file
     with all packages pinned, which is then installed exactly; `python` a version such as "3.11", or None for
-    the reconciler's own.
+    the reconciler's own. `path` and `lock_path` are where the files are, for messages; no digest holds them.
     """
 
     requirements: bytes
     lock: bytes | None = None
     python: str | None = None
+    path: str = "requirements.txt"
+    lock_path: str = "requirements.lock"
 
 
 def environment_digest(spec: EnvironmentSpec) -> str:
@@ -73,11 +75,11 @@ def check(spec: EnvironmentSpec) -> None:
             fix='Write it as in "3.11", in quotes.',
         )
     for number, line in logical_lines(spec.requirements):
-        _check_line(f"requirements, line {number}", line)
+        _check_line(f"{spec.path}:{number}", line)
     if spec.lock is not None:
         for number, line in logical_lines(spec.lock):
-            _check_line(f"lock, line {number}", line)
-        _check_complete(spec.requirements, spec.lock)
+            _check_line(f"{spec.lock_path}:{number}", line)
+        _check_complete(spec, spec.lock)
 
 
 def logical_lines(content: bytes) -> list[tuple[int, str]]:
@@ -166,18 +168,18 @@ def _check_option(where: str, option: str, value: str) -> None:
         )
 
 
-def _check_complete(requirements: bytes, lock: bytes) -> None:
+def _check_complete(spec: EnvironmentSpec, lock: bytes) -> None:
     """Every package that is required without a marker has to be in the lock, or the lock is an old one."""
     locked = _names(lock)
-    for number, line in logical_lines(requirements):
+    for number, line in logical_lines(spec.requirements):
         name = _NAME.match(line)
         if name and not line.startswith("-") and ";" not in line:
             if canonical_name(name.group()) in locked:
                 continue
             raise Stalled(
                 f"{name.group()} is required but not in the lock",
-                where=f"requirements, line {number}",
-                fix="Make the lock again: uv pip compile requirements.txt -o requirements.lock",
+                where=f"{spec.path}:{number}",
+                fix=f"Make the lock again: uv pip compile {spec.path} -o {spec.lock_path}",
             )
 
 

@@ -25,6 +25,8 @@ _DECIDED_HERE = (
     "UV_SYSTEM_PYTHON",
 )
 
+_ROUTINE = re.compile(r" [+~-] |Using |Creating |Audited ")  # which packages: `requirements.lock` says it
+
 _NETWORK = re.compile(
     r"error sending request|dns error|connection (?:refused|reset)|timed? ?out|tls handshake"
     r"|temporary failure|http status server error"
@@ -99,7 +101,7 @@ class Uv:
         return sorted(found, key=lambda version: [int(part) for part in re.findall(r"\d+", version)])
 
     def _run(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and what it printed to stderr; each line is logged as it comes."""
+        """Exit code and what it printed to stderr; each line that says something is logged as it comes."""
         process = subprocess.Popen(
             [_binary(), *arguments],
             stdin=subprocess.DEVNULL,
@@ -119,7 +121,8 @@ class Uv:
                     line = fit_to_show(raw.rstrip(), self._environ)
                     if line:
                         said.append(line)
-                        self._log(line)
+                        if not _ROUTINE.match(line):
+                            self._log(line)
             finally:
                 if process.poll() is None and sys.exc_info()[0] is not None:
                     process.kill()  # interrupted: nobody waits for it any more

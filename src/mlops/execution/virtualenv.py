@@ -54,7 +54,7 @@ def prepare(
         spec: what is declared; with a lock exactly that is installed, else the requirements are resolved and
             the result kept beside the environment as `requirements.lock`.
         cache: a folder of this machine.
-        log: called with each line that uv prints, without credentials.
+        log: called with the lines that uv prints, without credentials and without lists of packages.
         environ: variables, of which uv is shown its own, proxies and certificates; default `os.environ`.
 
     Raises Stalled when a human has to change something (no such package, no such Python), Transient when an
@@ -111,7 +111,7 @@ def _build(
     spec: EnvironmentSpec, digest: str, work: Path, log: Callable[[str], None], environ: Mapping[str, str]
 ) -> Path:
     """Build the environment in `work` and return its folder, whole and marked as such."""
-    log(f"building the environment {digest}")
+    log(f"building the environment {digest[:19]}")
     folder, pins = work / "env", work / "requirements.lock"
     tool = uv.Uv(work, environ, log)
     tool.create(folder, spec.python)

@@ -70,6 +70,8 @@ def environment_spec(experiment: Experiment, texts: Mapping[str, bytes]) -> Envi
         requirements=texts.get(path, b"") if path else b"",
         lock=texts.get(lock_path(path)) if path else None,
         python=declared.python,
+        path=path or "requirements.txt",
+        lock_path=lock_path(path) if path else "requirements.lock",
     )
 
 

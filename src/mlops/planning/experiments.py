@@ -55,7 +55,7 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
     for state in states:
         if state.state == "finished" or suspended:
             continue
-        allowed = resource.spec.retries + 1 - len(state.failures)
+        allowed = 0 if state.stalled else resource.spec.retries + 1 - len(state.failures)
         if context.options.retry_stalled and allowed <= 0:
             allowed = resource.spec.retries + 1
         if state.state == "absent" and allowed <= 0:
@@ -172,12 +172,13 @@ def _stalled(resource: Experiment, state: TrialState) -> Block:
     last = state.failures[-1]
     why = (last.tags.get(MESSAGE) or f"run {last.run_id} failed").rstrip(". ")
     tried, allowed = len(state.failures), resource.spec.retries + 1
+    if not state.stalled:
+        why = f"{tried} of {max(tried, allowed)} attempts failed. {why}. See `mlops logs {resource.key}`"
     return Block(
         str(resource.key),
         "Trained",
         "TrainingFailed",
-        f"{state.trial.name}: {tried} of {max(tried, allowed)} attempts failed. {why}. "
-        f"See `mlops logs {resource.key}`; it is tried again when its inputs change, "
+        f"{state.trial.name}: {why}; it is tried again when its inputs change, "
         "or by `mlops apply --retry-stalled`",
     )
 

@@ -19,6 +19,7 @@ DECLARATION: Final = "mlops.declaration"
 ATTEMPT: Final = "mlops.attempt"
 OUTCOME: Final = "mlops.outcome"  # succeeded | failed | cancelled
 MESSAGE: Final = "mlops.message"
+STALLED: Final = "mlops.stalled"  # on a failed run: another attempt fails as well until somebody acts
 DATASET_DIGEST: Final = "mlops.digest."
 
 
@@ -31,6 +32,11 @@ class TrialState:
     run: ObservedRun | None
     failures: tuple[ObservedRun, ...]  # oldest first
     current: bool  # false when its unpinned outside data moved since it was trained
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its last attempt failed for a reason that another attempt would meet again."""
+        return bool(self.failures) and self.failures[-1].tags.get(STALLED) == "true"
 
     @property
     def next_attempt(self) -> int:
