@@ -39,6 +39,15 @@ def _changed_parameter(log: str) -> str | None:
     )
 
 
+def _second_run(log: str) -> str | None:
+    if not re.search(r"Run with UUID \S{1,100} is already active", log):
+        return None
+    return (
+        "the code starts a second run while the first is open. Call mlflow.start_run once, or with "
+        "nested=True for a run below it."
+    )
+
+
 def _untrusted_types(log: str) -> str | None:
     if "sklearn model references untrusted types" in log:
         types = re.search(r"Untrusted types found in the file: (\[[^\]\n]{1,500}\])", log)
@@ -115,6 +124,12 @@ def _unreachable_mlflow(log: str) -> str | None:
     return "the MLflow server did not answer. Check it and MLFLOW_TRACKING_URI; it may be tried again."
 
 
+def _busy_store(log: str) -> str | None:
+    if not re.search(r"OperationalError[^\n]{0,100}database is locked", log):
+        return None
+    return "a SQLite database was busy for too long. Run fewer trials in parallel, or use an MLflow server."
+
+
 def _wrong_arguments(log: str) -> str | None:
     found = re.findall(
         r"error: ((?:unrecognized arguments|the following arguments are required|argument )[^\n]{1,300})", log
@@ -127,6 +142,7 @@ def _wrong_arguments(log: str) -> str | None:
 _FAILURES: tuple[Callable[[str], str | None], ...] = (
     _other_experiment,
     _changed_parameter,
+    _second_run,
     _untrusted_types,
     _gpu_memory,
     _main_memory,
@@ -135,5 +151,6 @@ _FAILURES: tuple[Callable[[str], str | None], ...] = (
     _missing_variable,
     _missing_file,
     _unreachable_mlflow,
+    _busy_store,
     _wrong_arguments,
 )

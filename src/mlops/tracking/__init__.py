@@ -1,8 +1,7 @@
 """The only package that knows MLflow's API."""
 
 from mlops.tracking.artifacts import Artifact
-from mlops.tracking.explaining import explained
 from mlops.tracking.runs import DatasetInput, takes_metric
 from mlops.tracking.tracker import Tracker
 
-__all__ = ["Artifact", "DatasetInput", "Tracker", "explained", "takes_metric"]
+__all__ = ["Artifact", "DatasetInput", "Tracker", "takes_metric"]
