@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.cli.output import console, one_line, plain, say
 from mlops.planning.plan import Step
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 QUIET_AFTER = 25  # ledger steps of one action that get a line of their own; the rest are counted
 
@@ -122,7 +125,7 @@ class Bars:
         )
         self._all = self._bars.add_task("apply", total=None, note="")
         self._lock = threading.Lock()
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._lines = 0
 
     def expect(self, total: int) -> None:
@@ -136,13 +139,13 @@ class Bars:
     def says(self, step: Step, message: str) -> None:
         task = self._tasks.get(step.id)
         if task is not None:
-            self._bars.update(task, note="" if message.endswith(" s") else message)  # type: ignore[arg-type]
+            self._bars.update(task, note="" if message.endswith(" s") else message)
 
     def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
         with self._lock:
             task = self._tasks.pop(step.id, None)
             if task is not None:
-                self._bars.remove_task(task)  # type: ignore[arg-type]
+                self._bars.remove_task(task)
             self._bars.advance(self._all)
             self._lines += 1
             if step.action == "train" or self._lines <= QUIET_AFTER or not isinstance(outcome, Done):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -95,17 +96,20 @@ def _live(controller: Controller, view: View, name: str, run_id: str, *, follow:
     resource = view.desired.resources[Key("Experiment", name)]
     assert isinstance(resource, Experiment)
     jobs = executor(resource.spec.executor, controller.home / "jobs")
+    clean = controller.redactor.stream()  # a secret, like a character, may end in the next piece
+    text = codecs.getincrementaldecoder("utf-8")("replace")
     offset = 0
     while True:
         ended = jobs.poll(run_id).ended or not follow
         chunk = jobs.log(run_id, offset)
         while chunk:
-            sys.stdout.write(chunk.decode("utf-8", "replace"))
+            sys.stdout.write(text.decode(clean.feed(chunk)))
             offset += len(chunk)
             chunk = jobs.log(run_id, offset)
-        sys.stdout.flush()
         if ended:
+            sys.stdout.write(text.decode(clean.flush(), True))
             return
+        sys.stdout.flush()
         time.sleep(FOLLOW)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
-from mlops.planning.conditions import Assessment, Condition, assess
+from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
@@ -160,7 +160,7 @@ def _move(
         )
         if block is not None
     ]
-    gates_passed = "False" if any(g.status in ("failed", "error") for g in gates) else "True"
+    gates_passed: Truth = "False" if any(g.status in ("failed", "error") for g in gates) else "True"
     if any(gate.status == "pending" for gate in gates) and gates_passed == "True":
         gates_passed = "Unknown"
     approval = approval_block(key, stage)
@@ -168,7 +168,7 @@ def _move(
         Condition(
             "InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"
         ),
-        Condition("GatesPassed", gates_passed, "Evaluated", "; ".join(gate.message for gate in gates)),  # type: ignore[arg-type]
+        Condition("GatesPassed", gates_passed, "Evaluated", "; ".join(gate.message for gate in gates)),
         Condition("Approved", "False", approval.reason, approval.message)
         if approval
         else Condition("Approved", "True", "NoneRequired"),
