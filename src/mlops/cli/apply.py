@@ -61,6 +61,7 @@ def apply(
         options = Options(retry_stalled=retry_stalled)
         return controller.look(revision, working_tree=working_tree, targets=keys, options=options)
 
+    controller.open(controller.snapshot(revision, working_tree=working_tree))  # the stores that it names
     return _go(
         controller,
         holding(saved, look) if saved is not None else look,
@@ -107,6 +108,7 @@ def train(
             options = Options(retry_stalled=retry_stalled, refresh=frozenset(chosen))
         return controller.look(revision, working_tree=working_tree, training=names, options=options)
 
+    controller.open(controller.snapshot(revision, working_tree=working_tree))  # the stores that it names
     return _go(controller, look, record=False, wait=wait, timeout=timeout)
 
 

@@ -94,7 +94,9 @@ def _draw(choice: Any, key: str) -> Scalar:
         return generator.uniform(*choice.uniform)
     if choice.log_uniform is not None:
         low, high = choice.log_uniform
-        return math.exp(generator.uniform(math.log(low), math.log(high)))
+        number: float = math.exp(generator.uniform(math.log(low), math.log(high)))
+        # Rounded, as the last digits of exp and log differ between machines, and a fingerprint may not.
+        return min(max(float(f"{number:.12g}"), float(low)), float(high))
     low, high = choice.int_
     return generator.randint(int(low), int(high))
 
