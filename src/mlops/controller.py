@@ -153,7 +153,7 @@ class Controller:
                 where=str(self.root),
                 fix="Commit the project, or use --working-tree",
             )
-        commit = self.repository.resolve(revision or "HEAD")
+        commit = self.repository.resolve("HEAD" if revision is None else revision)
         return GitSnapshot(self.repository, commit.sha, inside)
 
     def open(self, snapshot: Snapshot) -> Project:
@@ -424,7 +424,7 @@ class Controller:
 
 def _refuse_tracked_state(snapshot: Snapshot) -> None:
     """A cache that came with a commit could say anything, for instance that nothing has to be checked."""
-    if any(path.startswith(f"{FOLDER}/") for path in snapshot.entries()):
+    if any(path == FOLDER or path.startswith(f"{FOLDER}/") for path in snapshot.entries()):  # also as a link
         raise MlopsError(
             f"{FOLDER}/ is tracked by git, but holds what this machine remembers",
             fix=f"Take it out: git rm -r --cached {FOLDER}",

@@ -44,7 +44,7 @@ def plan(
     from mlops.planning.context import Options
 
     controller = open_controller(ctx)
-    against = controller.repository.resolve(base).sha if base else None
+    against = controller.repository.resolve(base).sha if base is not None else None
     view = controller.look(revision, working_tree=working_tree, options=Options(base=against))
     broken = print_problems(view.loaded.problems)
     made = view.planned.plan
@@ -55,7 +55,7 @@ def plan(
     elif output == "markdown":
         print(markdown(made))
     else:
-        print_lines(lines(made))
+        print_lines(lines(made, dirty=view.desired.dirty))
     if out is not None:
         save(out, made, working_tree=working_tree)
         say(f"saved to {out}; `mlops apply {out}` does exactly this, or refuses if anything moved")

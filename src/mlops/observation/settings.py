@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +35,22 @@ def substitute(text: str, project: Project, environ: Mapping[str, str]) -> str:
 
 
 def absolute_uri(uri: str, root: Path) -> str:
-    """`sqlite:///relative` and plain relative paths stand on the project's root; anything else is kept."""
+    """`sqlite:///relative` and plain relative paths stand on the project's root; anything else is kept.
+
+    Raises MlopsError, which does not hold the value, for a relative path that leaves the project.
+    """
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        return f"sqlite:///{root / uri.removeprefix('sqlite:///')}"
+        return f"sqlite:///{_below(root, uri.removeprefix('sqlite:///'))}"
     if "://" not in uri and not uri.startswith(("file:", "databricks")):
-        return str(root / uri)
+        return str(_below(root, uri))
     return uri
+
+
+def _below(root: Path, path: str) -> Path:
+    if not Path(path).is_absolute() and not Path(os.path.normpath(root / path)).is_relative_to(root):
+        raise MlopsError(
+            "a relative path in spec.tracking or spec.state leaves the project",
+            where="mlops.yaml",
+            fix="Write a path below the project, or an absolute one",
+        )
+    return root / path

@@ -222,7 +222,8 @@ def mend(
 
 
 def _data_current(context: Context, resource: Experiment, moved: list[TrialState]) -> Condition:
-    if any(context.datasets[name].digest is None for name in resource.spec.datasets.values()):
+    seen = [context.datasets.get(name) for name in resource.spec.datasets.values()]
+    if any(one is None or one.digest is None for one in seen):  # absent, or its document is broken
         return Condition("DataCurrent", "Unknown", "DataAbsent", "outside data could not be observed")
     if not moved:
         return Condition("DataCurrent", "True", "Current")
