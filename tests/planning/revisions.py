@@ -163,7 +163,7 @@ def cases(draw: st.DrawFn, *, name: str = "1", healthy: bool = False) -> Case:
             code=codes,
             prune_refused="history was rewritten" if draw(rarely) else None,
         ),
-        seen,
+        {name: one for name, one in seen.items() if Key("Dataset", name) not in invalid},
     )
 
 
