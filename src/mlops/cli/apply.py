@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlops.cli.output import open_controller, print_lines, print_problems, revision_options, say
+from mlops.cli.output import duration, open_controller, print_lines, print_problems, revision_options, say
 
 if TYPE_CHECKING:
     from mlops.applying.world import World
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @revision_options
 @click.option("--target", "targets", multiple=True, metavar="KIND/NAME", help="Only this and what it needs.")
 @click.option("--wait/--no-wait", default=True, help="Wait for training, or leave it running. Default: wait.")
-@click.option("--timeout", metavar="DURATION", help="How long to wait for training and for the lease.")
+@click.option(
+    "--timeout", metavar="DURATION", type=duration, help="How long to wait for training and for the lease."
+)
 @click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
 @click.pass_context
 def apply(
@@ -33,7 +35,7 @@ def apply(
     working_tree: bool,
     targets: tuple[str, ...],
     wait: bool,
-    timeout: str | None,
+    timeout: float | None,
     retry_stalled: bool,
 ) -> int:
     """Make MLflow match a revision: train, register, bind, promote, heal, take away.
@@ -76,7 +78,9 @@ def apply(
 @revision_options
 @click.option("--refresh", is_flag=True, help="Train on outside data that moved, although it is held.")
 @click.option("--wait/--no-wait", default=True, help="Wait for training, or leave it running. Default: wait.")
-@click.option("--timeout", metavar="DURATION", help="How long to wait for training and for the lease.")
+@click.option(
+    "--timeout", metavar="DURATION", type=duration, help="How long to wait for training and for the lease."
+)
 @click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
 @click.pass_context
 def train(
@@ -86,7 +90,7 @@ def train(
     working_tree: bool,
     refresh: bool,
     wait: bool,
-    timeout: str | None,
+    timeout: float | None,
     retry_stalled: bool,
 ) -> int:
     """Do only the training that the plan holds, of all experiments or of those named.
@@ -113,19 +117,14 @@ def train(
 
 
 def _go(
-    controller: Controller, look: Callable[[], View], *, record: bool, wait: bool, timeout: str | None
+    controller: Controller, look: Callable[[], View], *, record: bool, wait: bool, timeout: float | None
 ) -> int:
     """Apply with progress and signals, tell what came of it, and give the exit code."""
     from mlops.applying.world import Waits
     from mlops.cli.progress import progress
-    from mlops.resources.quantities import parse_duration
     from mlops.state.lease import described
 
-    try:
-        seconds = parse_duration(timeout) if timeout else None
-    except ValueError as error:
-        raise click.UsageError(f"--timeout: {error}") from None
-    until = controller.monotonic() + seconds if seconds is not None else None
+    until = controller.monotonic() + timeout if timeout is not None else None
     broken: list[int] = []
     bars = progress()
 
@@ -141,7 +140,7 @@ def _go(
             bars,
             command="mlops apply",
             waits=Waits(wait, until),
-            lease_wait=seconds,
+            lease_wait=timeout,
             record=record,
             begun=begun,
             on_wait=lambda holder: say(f"waiting for {described(holder)}, who holds the lease"),
@@ -153,9 +152,11 @@ def _go(
 def _tell(result: Result, *, broken: bool, wait: bool, held_back: str | None) -> int:
     """Say what is in force, what is blocked and what failed; gives the exit code."""
     from mlops.applying.outcomes import Blocked, Done, Failed, Left
+    from mlops.cli.plan_text import subject
     from mlops.planning.conditions import FAILURES
 
     plan = result.applied.plan
+    seen = subject(plan, dirty=result.view.desired.dirty)
     done = len(result.applied.having(Done))
     failed = result.applied.having(Failed)
     left = result.applied.having(Left)
@@ -169,13 +170,13 @@ def _tell(result: Result, *, broken: bool, wait: bool, held_back: str | None) ->
     lines = [(f"! {block.resource}: {block.reason}: {block.message}", "yellow") for block in plan.blocked]
     lines += [(line, "yellow") for line in waiting]
     if not plan.steps and not blocks:
-        lines.append((f"Nothing to change: MLflow is as {plan.revision[:12]} says.", "bold"))
+        lines.append((f"Nothing to change: MLflow is as {seen} says.", "bold"))
     else:
-        parts = [f"{done} of {len(plan.steps)} steps done"]
+        parts = [f"{done} of {len(plan.steps)} steps done"] if plan.steps else []
         parts += [f"{len(blocks)} blocked"] if blocks else []
         parts += [f"{len(failed)} failed"] if failed else []
         parts += [f"{len(left)} left for later"] if left else []
-        lines.append((f"Revision {plan.revision[:12]}: {', '.join(parts)}.", "bold"))
+        lines.append((f"{seen[:1].upper()}{seen[1:]}: {', '.join(parts)}.", "bold"))
     if held_back is not None:
         lines.append((f"! {(plan.base or '')[:12]} stays in force: {held_back}", "yellow"))
     if result.unfinished:

@@ -71,7 +71,7 @@ def open_controller(ctx: click.Context) -> Controller:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console: colour only on a terminal, NO_COLOR honoured, full width where output is piped."""
+    """A rich console: styles only on a terminal and without NO_COLOR, full width where output is piped."""
     from rich.console import Console
     from rich.text import Text
 
@@ -83,7 +83,8 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Plain(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    settings: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    return Plain(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty(), **settings)
 
 
 def print_lines(lines: Iterable[tuple[str, str]], *, stderr: bool = False) -> None:
@@ -150,6 +151,16 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     return value
+
+
+def duration(text: str) -> float:
+    """The seconds of an option's `30s`, `15m`, `24h` or `7d`."""
+    from mlops.resources.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a duration. Write it like 30s, 15m, 24h or 7d.") from None
 
 
 def output_option(*formats: str) -> Callable[[Any], Any]:

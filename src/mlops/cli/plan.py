@@ -55,7 +55,7 @@ def plan(
     elif output == "markdown":
         print(markdown(made))
     else:
-        print_lines(lines(made))
+        print_lines(lines(made, dirty=view.desired.dirty))
     if out is not None:
         save(out, made, working_tree=working_tree)
         say(f"saved to {out}; `mlops apply {out}` does exactly this, or refuses if anything moved")

@@ -35,10 +35,18 @@ _LINKED: Final = re.compile(r"@|:(?=//)|\bwww(?=\.)|#(?=\d)|\bgh-(?=\d)", re.IGN
 MOST_CHANGES: Final = 12  # lines of changes shown of one step
 
 
-def lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def subject(plan: Plan, *, dirty: bool = False) -> str:
+    """What was planned, in words: a revision, or the files as they stand where they differ from it."""
+    revision = plan.revision[:12]
+    if not dirty:
+        return f"revision {revision}"
+    return f"the working tree on {revision}" if revision else "the working tree"
+
+
+def lines(plan: Plan, *, dirty: bool = False) -> Iterator[tuple[str, str]]:
     """The plan's lines, each with a style of rich; the last line is the count."""
     base = f", in force: {plan.base[:12]}" if plan.base else ", nothing is in force yet"
-    yield f"Plan for revision {plan.revision[:12]}{base}", "bold"
+    yield f"Plan for {subject(plan, dirty=dirty)}{base}", "bold"
     yield "", ""
     if plan.steps or plan.blocked:
         used = {SYMBOLS[step.action][0] for step in plan.steps} | ({"!"} if plan.blocked else set())
@@ -51,13 +59,13 @@ def lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield f"      {one_line(f'{block.condition}: {block.reason}. {block.message}')}", ""
     if plan.blocked:
         yield "", ""
-    yield count(plan), "bold"
+    yield count(plan, dirty=dirty), "bold"
 
 
-def count(plan: Plan) -> str:
+def count(plan: Plan, *, dirty: bool = False) -> str:
     """The last line: how many of what."""
     if not plan.steps and not plan.blocked:
-        return "Nothing to change: MLflow is as this revision says."
+        return f"Nothing to change: MLflow is as {'the working tree' if dirty else 'this revision'} says."
     numbers = plan.summary
     shown = [f"{numbers[action]} to {action}" for action in SYMBOLS if action in numbers]
     shown += [f"{numbers['blocked']} blocked"] if plan.blocked else []

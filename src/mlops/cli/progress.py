@@ -14,6 +14,7 @@ from mlops.planning.plan import Step
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+SHOWN_VALUE = 40  # characters of a parameter's value that tell a trial from others
 QUIET_AFTER = 25  # ledger steps of one action that get a line of their own; the rest are counted
 
 
@@ -61,9 +62,15 @@ def _name(step: Step) -> str:
     if step.action != "train":
         return step.resource
     varied = [
-        f"{c.field.removeprefix('parameters.')}={c.after}" for c in step.changes if "parameters" in c.field
+        f"{c.field.removeprefix('parameters.')}={_shortened(str(c.after))}"
+        for c in step.changes
+        if "parameters" in c.field
     ]
     return one_line(f"{step.resource} [{' '.join(varied[:6])}]") if varied else step.resource
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_VALUE else f"{text[: SHOWN_VALUE - 1]}…"
 
 
 class Lines:

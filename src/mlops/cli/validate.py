@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 from mlops.cli.output import open_controller, output_option, print_json, print_problems, say
 
 if TYPE_CHECKING:
+    from mlops.errors import Location
     from mlops.resources import Problem
 
 
@@ -26,13 +28,20 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], revision: str | None, 
     controller = open_controller(ctx)
     loaded = controller.check(revision)
     problems = loaded.problems
+    places = list(loaded.locations.values())
     if paths:
-        wanted = [path.absolute() for path in paths]
-        problems = tuple(
-            problem
-            for problem in problems
-            if any((controller.root / problem.location.file).is_relative_to(path) for path in wanted)
-        )
+        wanted = [Path(os.path.normpath(path.absolute())) for path in paths]
+        for path, given in zip(wanted, paths, strict=True):
+            if revision is None and not path.exists():
+                raise click.UsageError(f"there is no {given}")
+
+        def meant(place: Location) -> bool:
+            return any(
+                Path(os.path.normpath(controller.root / place.file)).is_relative_to(path) for path in wanted
+            )
+
+        problems = tuple(problem for problem in problems if meant(problem.location))
+        places = [place for place in places if meant(place)]
     if output == "json":
         rows = [
             {
@@ -51,7 +60,7 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], revision: str | None, 
         for problem in problems:
             print(_annotation(problem))
     elif not print_problems(problems):
-        count = len(loaded.resources)
+        count = len(places)
         say(f"{count} resource{'s' if count != 1 else ''} in order")
     return 1 if problems else 0
 

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from mlops.cli.output import open_controller, say
+from mlops.cli.output import duration, open_controller, say
 
 LOOK_EVERY = 1.0  # seconds
 
@@ -15,9 +15,16 @@ LOOK_EVERY = 1.0  # seconds
 @click.argument("what", metavar="KIND/NAME")
 @click.option("--for", "condition", type=click.Choice(["ready"]), default="ready", help="What to wait for.")
 @click.option("--revision", metavar="REV", help="The revision that is to be in force. Default: HEAD.")
-@click.option("--timeout", metavar="DURATION", default="10m", show_default=True, help="How long to wait.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    type=duration,
+    default="10m",
+    show_default=True,
+    help="How long to wait.",
+)
 @click.pass_context
-def wait(ctx: click.Context, what: str, condition: str, revision: str | None, timeout: str) -> int:
+def wait(ctx: click.Context, what: str, condition: str, revision: str | None, timeout: float) -> int:
     """Wait until a resource is ready with a revision in force, or say why it is not.
 
     Exit codes: 0 ready; 1 the time is over or it cannot become ready by itself; 3 it is blocked.
@@ -25,13 +32,10 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
     from mlops.errors import MlopsError
     from mlops.planning.conditions import FAILURES
     from mlops.resources import Key
-    from mlops.resources.quantities import parse_duration
+    from mlops.resources.quantities import render_duration
 
     key = Key.parse(what)
-    try:
-        until = time.monotonic() + parse_duration(timeout)
-    except ValueError as error:
-        raise click.UsageError(f"--timeout: {error}") from None
+    until = time.monotonic() + timeout
     controller = open_controller(ctx)
     sha = controller.snapshot(revision).revision
     told = ""
@@ -46,11 +50,11 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
             return 0
         why = made.ready.message or made.ready.reason
         if made.ready.status == "True":
-            why = f"{(force or 'no revision')[:12]} is in force, not {sha[:12]}; apply it, or let the daemon"
+            why = f"{(force or 'no revision')[:12]} is in force, not {sha[:12]}; apply it"
         if made.blocks and made.blocks[0].reason in FAILURES:
             raise MlopsError(f"{key} will not become ready by itself: {why}")
         if time.monotonic() >= until:
-            say(f"{key} is not ready after {timeout}: {why}")
+            say(f"{key} is not ready after {render_duration(timeout)}: {why}")
             return 3 if made.blocks else 1
         if why != told:
             say(f"{key}: {why}")
