@@ -15,7 +15,6 @@ from mlops.errors import Stalled, Transient
 from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.tracking.connection import Connection
 from mlops.tracking.faults import code, missing
-from mlops.tracking.runs import pages
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -161,9 +160,10 @@ class Registry(Connection):
 
         def move(client: MlflowClient) -> None:
             with self._one_transaction(client) as store:
+                have = {one: store.get_model_version(model, str(one)) for one in {*tags, number}}
                 for tagged, wanted in tags.items():
-                    _tag(store, store.get_model_version(model, str(tagged)), wanted)
-                if alias not in store.get_model_version(model, str(number)).aliases:
+                    _tag(store, have[tagged], wanted)
+                if alias not in have[number].aliases:
                     store.set_registered_model_alias(model, alias, str(number))
 
         self._call(f"moving alias {alias} of {model} to v{number}", move)
@@ -214,16 +214,6 @@ class Registry(Connection):
                 raise
 
         return self._call(f"reading {model} v{number}", read)
-
-    def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
-        """All versions of a model as they are now, oldest first."""
-        query = f"name = '{_quoted(model)}'"
-
-        def read(client: MlflowClient) -> list[Any]:
-            return list(pages(lambda t: client.search_model_versions(query, max_results=1000, page_token=t)))
-
-        found = self._call(f"reading versions of {model}", read)
-        return tuple(sorted((observed_version(v) for v in found), key=lambda v: v.number))
 
     def aliases(self, model: str) -> dict[str, int]:
         """A model's aliases as they are now: alias → version number; empty where there is no such model."""
