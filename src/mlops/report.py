@@ -18,7 +18,7 @@ from mlops.state import StateReader
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One resource as people and programs read it; `age` counts from when `Ready` took its value."""
+    """One resource as people and programs read it; `since` is when `Ready` took its value."""
 
     key: Key
     sync: str

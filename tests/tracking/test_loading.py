@@ -46,7 +46,6 @@ def test_everything_of_mlflow_works_afterwards_in_the_same_process(tmp_path: Pat
 import os, sys, time
 from mlops.tracking import Tracker
 tracker = Tracker(f"sqlite:///{os.getcwd()}/m.db", f"{os.getcwd()}/art", environ={}, now=time.time)
-tracker.warm().join()
 tracker.prepare()
 made = tracker.ensure_experiment("p/a", description="", tags={})
 assert "pandas" not in sys.modules and "sklearn" not in sys.modules

@@ -49,7 +49,7 @@ def test_a_version_asked_for_twice_is_made_once(
     assert (version.source, version.run_id, version.description) == (source, run_id, "d")
     other = {**IDENTITY, "mlops.version": "1.1.0"}
     assert tracker.create_version(project, source_uri=source, run_id=run_id, tags=other, description="") == 2
-    assert [v.number for v in tracker.versions_of(project)] == [1, 2]
+    assert [number for _, number in tracker.observe(project, [], [project]).versions] == [1, 2]
 
 
 def test_a_bound_version_never_changes_its_run(

@@ -171,7 +171,10 @@ def _not_spawned(message: str) -> str:
     if "not found" in message:
         fix = "Correct `command`, or add the package that brings it to the environment's requirements."
     elif "not executable" in message:
-        fix = "Make it executable (git update-index --chmod=+x), or run it with `python`."
+        fix = (
+            "Run it with `python`; or make it executable (git update-index --chmod=+x) and apply with "
+            "--retry-stalled, as a file's mode is no part of a trial."
+        )
     else:
         fix = "Correct `command`."
     return f"It could not be started: {message}. {fix}"

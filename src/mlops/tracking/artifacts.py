@@ -100,17 +100,6 @@ class Artifacts(Connection):
                 download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=self.store.uri)
             )
 
-    def download(self, run_id: str, path: str, to: Path) -> Path:
-        """Copy a file or folder of a run into the folder `to`; gives where it is.
-
-        Raises:
-            Stalled: the run has no such artifact.
-        """
-        wanted = _safe(path, self.store.shown)
-        to.mkdir(parents=True, exist_ok=True)
-        doing = f"downloading {path} of run {run_id}"
-        return self._call(doing, lambda c: Path(c.download_artifacts(run_id, wanted, str(to))))
-
     def read_artifact(self, run_id: str, path: str) -> bytes | None:
         """The bytes of a file of a run; None where the run or the file is not there."""
         wanted = _safe(path, self.store.shown)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlops.errors import Stalled, Transient
+from mlops.errors import Stalled
 from mlops.tracking import loading
 from mlops.tracking.faults import Raced, reported
 from mlops.tracking.store import Store, bound_elsewhere, local_path, locked
@@ -76,19 +76,6 @@ class Connection:
     def versions(self) -> dict[str, str]:
         """The versions to show: MLflow's own, and the kind of store."""
         return {"mlflow": importlib.metadata.version("mlflow"), "store": self.store.scheme}
-
-    def warm(self) -> threading.Thread:
-        """Import MLflow beside other work; a store that exists is opened too. Faults show on first use."""
-
-        def work() -> None:
-            with contextlib.suppress(Stalled, Transient, ImportError):
-                loading.load(database=self.store.database)
-                if self.store.exists() and self.store.scheme == "sqlite":
-                    self._client()
-
-        thread = threading.Thread(target=work, name="mlflow-import", daemon=True)
-        thread.start()
-        return thread
 
     def prepare(self) -> None:
         """Make or migrate the store and its folders, one process at a time, before anything else uses it.
