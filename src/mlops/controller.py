@@ -108,7 +108,7 @@ class Controller:
 
         Raises MlopsError where there is none.
         """
-        place = start.absolute()
+        place = Path(os.path.abspath(start))
         for folder in (place, *place.parents):
             if (folder / PROJECT_FILE).is_file():
                 return cls(folder)
@@ -419,6 +419,7 @@ class Controller:
             absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
             environ=self.environ,
             now=self.now,
+            named=spec.tracking.uri if "${" in spec.tracking.uri else None,
         )
 
 

@@ -85,6 +85,29 @@ def _missing_file(log: str) -> str | None:
     )
 
 
+def _missing_script(log: str) -> str | None:
+    found = re.findall(r"can't open file '(?:[^'\n]{0,1000}/)?([^'/\n]{1,200})': \[Errno 2\]", log)
+    if not found:
+        return None
+    return (
+        f"there is no {found[-1]!r} among the code. Correct its name in `command`, or let `source.path` and "
+        "`include` select it."
+    )
+
+
+def _unreadable_code(log: str) -> str | None:
+    found = re.findall(
+        r'^ {2}File "(?:[^"\n]{0,1000}/)?([^"/\n]{1,200})", line (\d{1,9})\n(?:[^\n]{0,500}\n){0,3}'
+        r"((?:Syntax|Indentation|Tab)Error: [^\n]{1,200})",
+        log,
+        re.MULTILINE,
+    )
+    if not found:
+        return None
+    file, line, what = found[-1]
+    return f"Python cannot read the code: {what} at {file}:{line}."
+
+
 def _missing_variable(log: str) -> str | None:
     found = re.findall(r"KeyError: '((?:MLOPS|MLFLOW)_[A-Z0-9_]{1,100})'", log)
     if not found:
@@ -148,6 +171,8 @@ _FAILURES: tuple[Callable[[str], str | None], ...] = (
     _main_memory,
     _full_disk,
     _missing_module,
+    _missing_script,
+    _unreadable_code,
     _missing_variable,
     _missing_file,
     _unreachable_mlflow,

@@ -25,9 +25,11 @@ def substitute(text: str, project: Project, environ: Mapping[str, str]) -> str:
             raise MlopsError(
                 f"${{{name}}} is not in Project.spec.variables", fix=f"Add {name} to the list to allow it"
             )
-        if name not in environ:
+        if not environ.get(name):  # CI systems set what they do not know to nothing
+            how = "is empty" if name in environ else "is not set"
             raise MlopsError(
-                f"the environment variable {name} is not set", fix=f"Export {name} and run again"
+                f"the environment variable {name} {how}, and the Project needs it",
+                fix=f"Export {name} and run again",
             )
         return environ[name]
 

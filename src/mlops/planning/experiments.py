@@ -214,11 +214,17 @@ def mend(
             id=f"{action}:{resource.key}",
             resource=str(resource.key),
             action=action,
-            reason="changed outside git" if by_hand else "changed in git",
+            reason=_why(live, by_hand),
             work=work(wrong),
             changes=(*changes, *shown),
         )
     ]
+
+
+def _why(live: Mapping[str, str], by_hand: bool) -> str:
+    if by_hand:
+        return "changed outside git"
+    return "changed in git" if DECLARED_TAG in live else "found in MLflow, not kept by git yet"
 
 
 def _data_current(context: Context, resource: Experiment, moved: list[TrialState]) -> Condition:

@@ -22,6 +22,11 @@ def promotion(context: Context, resource: Promotion) -> Assessment:
     obstacle = context.obstacle(key, Key("Stage", spec.stage), Key("Model", spec.model))
     if obstacle is None and target is None:
         what = f"no ModelVersion {spec.version} of {spec.model} is declared"
+        broken = sorted(str(key) for key in context.desired.invalid if key.kind == "ModelVersion")
+        if broken:
+            what = (
+                f"no ModelVersion {spec.version} of {spec.model} can be read; {broken[0]} is broken: mend it"
+            )
         obstacle = Block(str(key), "Ready", "DependencyFailed", what)
     if obstacle is not None or not isinstance(stage, Stage) or target is None:
         blocks = (obstacle,) if obstacle else ()

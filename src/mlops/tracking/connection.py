@@ -54,12 +54,19 @@ class Connection:
             decides for itself unless this is remote.
         environ: the reconciler's environment, for credentials.
         now: seconds since the epoch.
+        named: what messages call the store, where its URI comes from a variable and is not shown.
     """
 
     def __init__(
-        self, uri: str, artifacts: str | None, *, environ: Mapping[str, str], now: Callable[[], float]
+        self,
+        uri: str,
+        artifacts: str | None,
+        *,
+        environ: Mapping[str, str],
+        now: Callable[[], float],
+        named: str | None = None,
     ) -> None:
-        self.store = Store(uri)
+        self.store = Store(uri, named)
         self._environ = environ
         self._now = now
         self._artifacts = _root(self.store, artifacts)

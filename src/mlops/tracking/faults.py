@@ -36,7 +36,7 @@ _SETTLED_BY_HAND = (
     "malformed",
     "not a database",
 )
-_RETRY = "It is tried again by itself; see that the store is up and reachable."
+_RETRY = "See that it is up and can be reached from here, then run this again."
 _URL_SECRET = re.compile(r"(\w[\w+.-]*://)[^/\s@]+@")
 
 
@@ -76,6 +76,12 @@ def translated(error: Exception, doing: str, where: str) -> MlopsError | None:
         return _of_mlflow(error, doing, where)
     if isinstance(error, OSError):
         return _of_system(error, doing, where)
+    if isinstance(error, ModuleNotFoundError):
+        return Stalled(
+            f"{doing}: the module {error.name!r}, which this kind of store needs, is not installed",
+            where=where,
+            fix="Install it beside mlops: the extra `postgres` for PostgreSQL, else the database's own driver.",
+        )
     return None
 
 
@@ -133,7 +139,7 @@ def _of_system(error: OSError, doing: str, where: str) -> MlopsError:
         return Stalled(
             f"{doing}: {reason}", where=place, fix="Check that the path exists and may be written."
         )
-    return Transient(f"{doing}: {reason}", where=where, fix="Check the disk; it is tried again by itself.")
+    return Transient(f"{doing}: {reason}", where=where, fix="Check the disk, then run this again.")
 
 
 def _database_error(error: BaseException | None) -> BaseException | None:

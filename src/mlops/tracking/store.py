@@ -42,9 +42,10 @@ _ARTIFACT_SECRETS = {
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An MLflow tracking URI, read but not opened."""
+    """An MLflow tracking URI, read but not opened; `named` is what messages call it, if not by itself."""
 
     uri: str
+    named: str | None = None
 
     @property
     def scheme(self) -> str:
@@ -70,6 +71,8 @@ class Store:
     @property
     def shown(self) -> str:
         """The URI without user, password and query: fit for messages."""
+        if self.named is not None:
+            return self.named
         head, separator, rest = self.uri.partition("://")
         if not separator:
             return self.uri.partition("?")[0]
