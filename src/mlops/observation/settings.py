@@ -49,7 +49,8 @@ def absolute_uri(uri: str, root: Path) -> str:
 
 
 def _below(root: Path, path: str) -> Path:
-    if not Path(path).is_absolute() and not Path(os.path.normpath(root / path)).is_relative_to(root):
+    place = Path(os.path.normpath(root / path))
+    if not Path(path).is_absolute() and not place.is_relative_to(os.path.normpath(root)):
         raise MlopsError(
             "a relative path in spec.tracking or spec.state leaves the project",
             where="mlops.yaml",
