@@ -23,12 +23,13 @@ from mlops.observation.ledger import observe_ledger
 from mlops.observation.observed import Observed, ObservedDataset
 from mlops.observation.revision import read_revision
 from mlops.observation.settings import absolute_uri, substitute
-from mlops.planning.context import APPLIED_REVISION, Options
+from mlops.planning.context import APPLIED_FOLDER, APPLIED_REVISION, Options
 from mlops.planning.desired import Desired
 from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
 from mlops.resources.loading import ParseCache, without_garbage_collection
+from mlops.source.paths import is_safe
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
 from mlops.state import Holder, State, open_state
@@ -108,7 +109,7 @@ class Controller:
 
         Raises MlopsError where there is none.
         """
-        place = Path(os.path.abspath(start))
+        place = Path(os.path.normpath(start.absolute()))
         for folder in (place, *place.parents):
             if (folder / PROJECT_FILE).is_file():
                 return cls(folder)
@@ -266,6 +267,8 @@ class Controller:
         desired = read_revision(snapshot, loaded, project, executors=_executors(loaded), prune_refused=None)
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
+        if before is not None:
+            self._refuse_twin(snapshot, desired.project, before.tags.get(APPLIED_FOLDER))
         base = before.tags.get(APPLIED_REVISION) if before is not None else None
         if (refused := self._rewritten(project, base, snapshot.revision)) is not None:
             desired = replace(desired, prune_refused=refused)
@@ -390,6 +393,22 @@ class Controller:
             copies=self.home / "data",
             now=self.now,
         )
+
+    def _refuse_twin(self, snapshot: Snapshot, name: str, folder: str | None) -> None:
+        """Raise where another folder of the repository declares this Project: the two would undo each other."""
+        here = snapshot.root or "."
+        if folder is None or folder == here or not snapshot.revision:
+            return
+        if folder != "." and not is_safe(folder):  # a tag that somebody wrote by hand
+            return
+        there = GitSnapshot(self.repository, snapshot.revision, "" if folder == "." else folder)
+        other = load(_Only(there, PROJECT_FILE)).project
+        if other is not None and other.metadata.name == name:
+            raise MlopsError(
+                f"the Project {name} in this MLflow is the one in the repository's folder {folder}",
+                where=f"{here}/{PROJECT_FILE}",
+                fix="Give one of the two another metadata.name",
+            )
 
     def _rewritten(self, project: Project, base: str | None, revision: str) -> str | None:
         """Why nothing may be pruned: the revision does not descend from the one in force."""

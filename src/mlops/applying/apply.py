@@ -13,7 +13,14 @@ from mlops.applying.train import train
 from mlops.applying.walk import Claim, Claims, walk
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
-from mlops.planning.context import APPLIED_AT, APPLIED_GOOD, APPLIED_REVISION, PROJECT_TAG, RESOURCE_TAG
+from mlops.planning.context import (
+    APPLIED_AT,
+    APPLIED_FOLDER,
+    APPLIED_GOOD,
+    APPLIED_REVISION,
+    PROJECT_TAG,
+    RESOURCE_TAG,
+)
 from mlops.planning.plan import Plan, Step
 from mlops.planning.work import (
     BindVersion,
@@ -106,7 +113,8 @@ def record_revision(world: World) -> None:
 
 def _in_force(world: World) -> dict[str, str]:
     revision = world.desired.revision
-    return {APPLIED_REVISION: revision, **({APPLIED_GOOD: revision} if world.desired.whole else {})}
+    good = {APPLIED_GOOD: revision} if world.desired.whole else {}
+    return {APPLIED_REVISION: revision, APPLIED_FOLDER: world.snapshot.root or ".", **good}
 
 
 def _guarded(world: World, step: Step) -> Outcome:

@@ -38,8 +38,9 @@ def bind(world: World, step: Step, work: BindVersion) -> Outcome:
     name = resource.spec.source.artifact
     artifact = world.artifact(run.run_id, name)
     if artifact is None:
+        there = ", ".join(world.tracker.artifact_names(run.run_id)[:8]) or "nothing"
         what = (
-            f"run {run.run_id} has no artifact {name!r}. Log the model under that name "
+            f"run {run.run_id} has no artifact {name!r} (it has: {there}). Log the model under that name "
             f"(mlflow.<flavor>.log_model(model, name={name!r})), or name another in spec.source.artifact"
         )
         return Blocked(Block(step.resource, "Bound", "ArtifactMissing", what))

@@ -33,6 +33,7 @@ DESCRIPTION_TAG = "mlflow.note.content"
 APPLIED_REVISION = "mlops.applied.revision"
 APPLIED_GOOD = "mlops.applied.good"
 APPLIED_AT = "mlops.applied.at"
+APPLIED_FOLDER = "mlops.applied.folder"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from mlops.tracking.store import local_path
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
+_OURS = "mlops"  # the folder of a run's artifacts that the controller itself writes to
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -79,6 +81,17 @@ class Artifacts(Connection):
             last = alike[0]
         uri = "/".join(part for part in (root, parent, last) if part)
         return uri, uri
+
+    def artifact_names(self, run_id: str) -> tuple[str, ...]:
+        """What `artifact` would find at the top of a run: its logged models and its files and folders."""
+
+        def names(client: MlflowClient) -> tuple[str, ...]:
+            run = client.get_run(run_id)
+            files = {PurePosixPath(f.path).name for f in client.list_artifacts(run_id)} - {_OURS}
+            models = {model.name for model in _models(client, run.info.experiment_id, run_id)}
+            return tuple(sorted(files | models))
+
+        return self._call(f"listing the artifacts of run {run_id}", names)
 
     @contextmanager
     def _here(self, location: str) -> Iterator[Path]:
@@ -157,15 +170,23 @@ def content(root: Path) -> tuple[str, int]:
 
 
 def _newest_model(client: MlflowClient, experiment_id: str, run_id: str, name: str) -> Any:
-    query = f"name = '{name.replace(chr(39), chr(39) * 2)}' AND source_run_id = '{run_id}'"
+    condition = f"name = '{name.replace(chr(39), chr(39) * 2)}'"
+    return next(iter(_models(client, experiment_id, run_id, condition, 1)), None)
+
+
+def _models(
+    client: MlflowClient, experiment_id: str, run_id: str, condition: str = "", most: int = 20
+) -> list[Any]:
+    """Models that a run logged, newest first."""
+    query = " AND ".join(part for part in (condition, f"source_run_id = '{run_id}'") if part)
     newest_first = [{"field_name": "creation_timestamp", "ascending": False}]
     try:
-        found = client.search_logged_models([experiment_id], query, max_results=1, order_by=newest_first)
+        found = client.search_logged_models([experiment_id], query, max_results=most, order_by=newest_first)
     except Exception as error:
         if missing(error) or code(error) in ("NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND"):
-            return None  # a server of MLflow 2, which has run artifacts only
+            return []  # a server of MLflow 2, which has run artifacts only
         raise
-    return next(iter(found), None)
+    return list(found)
 
 
 def _safe(name: str, where: str) -> str:
