@@ -23,11 +23,12 @@ from mlops.observation.ledger import observe_ledger
 from mlops.observation.observed import Observed, ObservedDataset
 from mlops.observation.revision import read_revision
 from mlops.observation.settings import absolute_uri, substitute
+from mlops.planning.authority import Rules
 from mlops.planning.context import APPLIED_FOLDER, APPLIED_REVISION, Options
 from mlops.planning.desired import Desired
 from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
-from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
+from mlops.resources import Dataset, Experiment, Key, Loaded, Project, Stage, load
 from mlops.resources.loading import ParseCache, without_garbage_collection
 from mlops.source.paths import is_safe
 from mlops.source.repository import Repository
@@ -275,6 +276,11 @@ class Controller:
         datasets = self._datasets(project, desired, snapshot)
         observed = Observed(ledger, datasets)
         planned = make_plan(desired, observed, options)
+        if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
+            desired = replace(
+                desired, rules={base: self._rules(project, base) for base in sorted(planned.bases)}
+            )
+            planned = make_plan(desired, observed, options)
         if targets:
             planned = only(planned, targets)
         if training is not None:
@@ -304,7 +310,7 @@ class Controller:
             begun: is given the World before the first step, to stop it from a signal handler.
             on_wait: is told who holds the lease, once, when it has to be waited for.
         """
-        from mlops.applying.apply import Applied, apply, in_force, record_revision
+        from mlops.applying.apply import Applied, apply, in_force, record_asked, record_revision
         from mlops.applying.status import write_events, write_status
         from mlops.applying.sweep import sweep
         from mlops.state.lease import acquire
@@ -329,6 +335,7 @@ class Controller:
                 if plan.steps:
                     applied = apply(world, plan)
                 if coming and not world.stop.is_set():
+                    record_asked(world)
                     record_revision(world)
                 if record:
                     after = self._view(view.snapshot, view.project, view.loaded, Options(), (), None)
@@ -409,6 +416,16 @@ class Controller:
                 where=f"{here}/{PROJECT_FILE}",
                 fix="Give one of the two another metadata.name",
             )
+
+    def _rules(self, project: Project, base: str) -> Rules:
+        """The approvals that stages asked for at another revision, as far as git still has it."""
+        try:
+            snapshot = self.snapshot(base)
+            loaded = load(snapshot, self._parsed())
+        except MlopsError:
+            return Rules(readable=project.spec.source.rewrites == "follow")
+        stages = {key: r for key, r in loaded.resources.items() if isinstance(r, Stage)}
+        return replace(Rules.of(stages, loaded.invalid), readable=loaded.project is not None)
 
     def _rewritten(self, project: Project, base: str | None, revision: str) -> str | None:
         """Why nothing may be pruned: the revision does not descend from the one in force."""

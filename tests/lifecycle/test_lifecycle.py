@@ -442,3 +442,62 @@ def test_selfheal_off_only_reports(make_project: Callable[..., GitProject], caps
     assert project.run("apply") == 3
     assert "selfHeal" in capsys.readouterr().err
     assert dict(project.client.get_registered_model("m").aliases).keys() == {"dev"}
+
+
+def guarded(required: int, name: str = "prod", **stage: Any) -> list[dict[str, Any]]:
+    """The lifecycle with a stage that asks for approvals, and nothing in it."""
+    documents = [d for d in lifecycle() if d["metadata"]["name"] not in ("m-prod", "prod")]
+    approvals = {"approvals": {"required": required, "from": ["leads"]}} if required else {}
+    return [*documents, document("Stage", name, {**stage, **approvals})]
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_change_cannot_take_away_the_approval_that_it_needs(
+    make_project: Callable[..., GitProject], renamed: bool, capsys: Any
+) -> None:
+    project = make_project(guarded(1))
+    assert project.run("apply") == 0
+    name = {"name": "live", "alias": "prod"} if renamed else {}
+    project.declare([*guarded(0, **name), promotion("live" if renamed else "prod", "1.0.0")])
+    project.commit()
+    assert project.run("apply") == 3
+    assert "under which this was asked for" in capsys.readouterr().err
+    assert dict(project.client.get_registered_model("m").aliases).keys() == {"dev"}
+    project.commit("nothing else")
+    assert project.run("apply") == 3  # the rule of the base stays, whatever came into force meanwhile
+    assert dict(project.client.get_registered_model("m").aliases).keys() == {"dev"}
+
+
+def test_the_base_is_kept_also_when_the_version_could_not_be_bound(
+    make_project: Callable[..., GitProject], capsys: Any
+) -> None:
+    broken = guarded(1)
+    broken[1]["spec"]["parameters"] = {"depth": 1, "exit": 3}
+    project = make_project(broken)
+    assert project.run("apply") == 1
+    asked = guarded(0)
+    asked[1]["spec"]["parameters"] = {"depth": 1, "exit": 3}
+    project.declare([*asked, promotion("prod", "1.0.0")])
+    project.commit()
+    assert project.run("apply") == 1
+    project.declare([*guarded(0), promotion("prod", "1.0.0")])
+    project.commit("mend the training")
+    assert project.run("apply") == 3
+    assert dict(project.client.get_registered_model("m").aliases).keys() == {"dev"}
+
+
+def test_experiments_of_one_content_are_trained_once(project: GitProject, capsys: Any) -> None:
+    twin = lifecycle()[1]
+    twin["metadata"]["name"] = "twin"
+    project.declare([*lifecycle(), twin])
+    project.commit()
+    assert project.run("apply") == 0
+    client = project.client
+    runs = [
+        run
+        for found in client.search_experiments()
+        for run in client.search_runs([found.experiment_id])
+        if "mlops.fingerprint" in run.data.tags
+    ]
+    assert len(runs) == 2
+    assert project.run("plan", "--detailed-exitcode") == 0

@@ -65,7 +65,7 @@ class Memory:
             desired=case.desired,
             observed=Observed(self.ledger(), case.datasets),
             planned=planned,
-            snapshot=None,  # type: ignore[arg-type]
+            snapshot=SimpleNamespace(root=""),  # type: ignore[arg-type]
             tracker=self,  # type: ignore[arg-type]
             executor=None,  # type: ignore[arg-type]
             home=None,  # type: ignore[arg-type]

@@ -101,3 +101,12 @@ def test_lost_bytes_are_said_to_be_lost(sqlite_tracker: Tracker, project: str) -
     client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
     with pytest.raises(Stalled, match="bytes are not there"):
         sqlite_tracker.artifact(run_id, "model")
+
+
+def test_what_a_run_has_is_listed_without_what_the_controller_keeps_there(
+    tracker: Tracker, run_id: str
+) -> None:
+    assert tracker.artifact_names(run_id) == ()
+    for path in ("net/weights.bin", "model.pkl", "mlops/log.txt"):
+        tracker.write_artifact(run_id, path, b"x")
+    assert tracker.artifact_names(run_id) == ("model.pkl", "net")

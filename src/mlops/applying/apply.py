@@ -13,6 +13,7 @@ from mlops.applying.train import train
 from mlops.applying.walk import Claim, Claims, walk
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
+from mlops.planning.authority import asked_tag
 from mlops.planning.context import (
     APPLIED_AT,
     APPLIED_FOLDER,
@@ -34,7 +35,7 @@ from mlops.planning.work import (
     UpdateModel,
     UpdateVersion,
 )
-from mlops.resources import Experiment, Key
+from mlops.resources import Experiment, Key, Model
 from mlops.state.lease import LeaseLost
 
 DELAYS: Final = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that a store put off is tried again
@@ -95,6 +96,25 @@ def in_force(world: World) -> bool:
     return known is not None and all(known.tags.get(tag) == value for tag, value in _in_force(world).items())
 
 
+def record_asked(world: World) -> None:
+    """Write down the base of each promotion whose version could not be bound, before the revision comes into force.
+
+    From then on the revision itself would seem to be the base.
+    """
+    graph = world.planned.graph
+    in_force = world.planned.plan.base or world.desired.revision
+    for promotion in graph.promotions.values():
+        target = graph.promoted(promotion)
+        if target is None or world.version(target.metadata.name) is not None:
+            continue
+        model = world.desired.resources.get(Key("Model", promotion.spec.model))
+        known = world.observed.ledger.models.get(model.registered_name) if isinstance(model, Model) else None
+        tag = asked_tag(promotion.spec.stage, target.spec.version)
+        if known is not None and tag not in known.tags:
+            world.check_lease()
+            world.tracker.update_model(known.name, description=None, tags={tag: in_force})
+
+
 def record_revision(world: World) -> None:
     """Write down that the revision is in force, in MLflow, where it survives the loss of all else."""
     name = world.desired.project
@@ -114,7 +134,7 @@ def record_revision(world: World) -> None:
 def _in_force(world: World) -> dict[str, str]:
     revision = world.desired.revision
     good = {APPLIED_GOOD: revision} if world.desired.whole else {}
-    return {APPLIED_REVISION: revision, APPLIED_FOLDER: world.snapshot.root or ".", **good}
+    return {APPLIED_REVISION: revision, APPLIED_FOLDER: world.desired.folder, **good}
 
 
 def _guarded(world: World, step: Step) -> Outcome:

@@ -22,7 +22,18 @@ from mlops.observation.revision import environment_files, environment_spec, norm
 from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
 from mlops.planning.experiments import experiment_tags
 from mlops.planning.plan import Block, Step
-from mlops.planning.runs import ATTEMPT, DATASET_DIGEST, DECLARATION, FINGERPRINT, MESSAGE, OUTCOME, STALLED
+from mlops.planning.reasons import code_digest
+from mlops.planning.runs import (
+    ATTEMPT,
+    CODE,
+    DATASET_DIGEST,
+    DECLARATION,
+    ENVIRONMENT,
+    FINGERPRINT,
+    MESSAGE,
+    OUTCOME,
+    STALLED,
+)
 from mlops.planning.trials import fill, text_of
 from mlops.planning.work import TrainTrial, Trial
 from mlops.resources import Experiment, Key, environment_name
@@ -39,6 +50,8 @@ GIVEN_UP: Final = 3600.0  # seconds beyond an experiment's timeout after which a
 
 def train(world: World, step: Step, work: TrainTrial) -> Outcome:
     """Bring the trial to a finished run, with as many attempts as the experiment allows."""
+    if (shared := world.finished(work.trial.fingerprint)) is not None:
+        return Done(f"run {shared.run_id[:8]} has this fingerprint")
     experiment = world.desired.resources[Key("Experiment", work.trial.experiment)]
     assert isinstance(experiment, Experiment)
     executor = world.executor(experiment.spec.executor)
@@ -101,7 +114,8 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
         ATTEMPT: str(attempt),
         REVISION_TAG: world.desired.revision,
         "mlops.dirty": str(world.desired.dirty).lower(),
-        "mlops.environment": world.desired.code[trial.experiment].environment,
+        ENVIRONMENT: world.desired.code[trial.experiment].environment,
+        CODE: code_digest(world.desired.code[trial.experiment]),
         ORIGIN: world.origin,
         "mlflow.source.git.commit": world.desired.revision,
         "mlflow.source.name": experiment.spec.source.path,

@@ -78,12 +78,16 @@ class World:
 
     def runs_of(self, experiment: str) -> tuple[ObservedRun, ...]:
         """The finished runs of an experiment's trials, those of this apply among them."""
-        fresh = {run.tags.get(FINGERPRINT): run for run in list(self.runs.values()) if is_finished(run)}
         found = (
-            state.run if state.state == "finished" else fresh.get(state.trial.fingerprint)
+            state.run if state.state == "finished" else self.finished(state.trial.fingerprint)
             for state in self.planned.trials.get(experiment, ())
         )
         return tuple(run for run in found if run is not None)
+
+    def finished(self, fingerprint: str) -> ObservedRun | None:
+        """The run that this apply finished for a fingerprint."""
+        runs = list(self.runs.values())
+        return next((r for r in runs if r.tags.get(FINGERPRINT) == fingerprint and is_finished(r)), None)
 
     def version(self, model_version: str) -> ObservedVersion | None:
         """The registered version that a ModelVersion is bound to, with its tags as this apply left them."""

@@ -57,6 +57,7 @@ def read_revision(
         code=_codes(snapshot, experiments, texts),
         prune_refused=prune_refused,
         executors=executors,
+        folder=snapshot.root or ".",
     )
 
 

@@ -12,6 +12,7 @@ from mlops.observation.observed import (
     ObservedRun,
     ObservedVersion,
 )
+from mlops.planning.authority import Rules
 from mlops.planning.conditions import Assessment
 from mlops.planning.desired import Desired
 from mlops.planning.graph import Graph
@@ -62,6 +63,10 @@ class Context:
     versions_by_model: Mapping[str, tuple[ObservedVersion, ...]]
     graph: Graph
     stage_of_alias: Mapping[str, str]  # loading has refused two stages with one alias
+    training: dict[str, str] = field(
+        default_factory=dict
+    )  # fingerprint → the step of this plan that trains it
+    bases: set[str] = field(default_factory=set)  # revisions whose rules were asked for
     made: dict[Key, Assessment] = field(default_factory=dict)
     trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     numbers: dict[str, ObservedVersion] = field(default_factory=dict)  # bound ones, by ModelVersion name
@@ -93,6 +98,13 @@ class Context:
     def authority(self) -> str:
         """The revision whose rules count: the one in force, or the first one for itself."""
         return self.base or self.desired.revision
+
+    def rules(self, base: str) -> Rules | None:
+        """The rules of a promotion's base; None where that is this very revision, or was not read yet."""
+        if base == self.desired.revision and (self.base is None or not self.desired.dirty):
+            return None
+        self.bases.add(base)
+        return self.desired.rules.get(base)
 
     def registered_name(self, model: str) -> str:
         resource = self.desired.resources.get(Key("Model", model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlops.planning.authority import Rules
 from mlops.resources import Key, Resource
 
 
@@ -36,7 +37,11 @@ class Desired:
     whole: bool
     code: Mapping[str, Code]  # by Experiment name
     prune_refused: str | None = None  # why nothing may be pruned although Project.spec.prune is true
+    rules: Mapping[str, Rules] = field(
+        default_factory=dict
+    )  # of other revisions, where promotions have their base
     executors: frozenset[str] = field(default_factory=lambda: frozenset({"local"}))
+    folder: str = "."  # of the project, in its repository
 
     def ledger_name(self, experiment: str) -> str:
         """The name that an Experiment has in MLflow."""

@@ -18,6 +18,7 @@ from mlops.planning.context import (
     Context,
 )
 from mlops.planning.plan import Action, Block, Change, Step, sha256_of
+from mlops.planning.reasons import why_train
 from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials
 from mlops.planning.work import TrainTrial, UpdateExperiment, Work
@@ -61,7 +62,7 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
         if state.state == "absent" and allowed <= 0:
             blocks.append(_stalled(resource, state))
         elif state.state == "open" or not blocks or blocks[0].reason == "TrainingFailed":
-            steps.append(_train(resource, state, max(allowed, 1)))
+            steps.append(_train(context, resource, state, max(allowed, 1)))
     unfinished = [state for state in states if state.state != "finished"]
     if suspended and unfinished:
         blocks.append(
@@ -146,25 +147,31 @@ def _states(context: Context, resource: Experiment) -> tuple[tuple[TrialState, .
     return states, None
 
 
-def _train(resource: Experiment, state: TrialState, attempts: int) -> Step:
+def _train(context: Context, resource: Experiment, state: TrialState, attempts: int) -> Step:
     trial = state.trial
     if state.state == "open":
         reason = f"run {state.run.run_id if state.run else ''} is open: go on with it"
     elif state.failures:
         reason = f"attempt {state.next_attempt}: the last one failed"
     else:
-        reason = "no finished run has this fingerprint"
+        before = context.index.by_experiment.get(context.desired.ledger_name(trial.experiment), ())
+        reason = why_train(before, trial, context.desired.code[trial.experiment])
+    step_id = f"train:{resource.key}:{trial.fingerprint[:12]}"
+    first = context.training.setdefault(trial.fingerprint, step_id)
+    if first != step_id:
+        reason = f"{first} trains the same, and gives its run"
     shown = [Change(f"parameters.{name}", None, value) for name, value in sorted(trial.parameters.items())]
     shown += [
         Change(f"datasets.{item.role}", None, f"{item.dataset}@{_short(item.digest)}") for item in trial.data
     ]
     return Step(
-        id=f"train:{resource.key}:{trial.fingerprint[:12]}",
+        id=step_id,
         resource=str(resource.key),
         action="train",
         reason=reason,
         work=TrainTrial(trial, state.run.run_id if state.run else None, state.next_attempt, attempts),
         changes=(Change("fingerprint", None, trial.fingerprint), *shown),
+        needs=() if first == step_id else (first,),
     )
 
 

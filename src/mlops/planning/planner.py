@@ -45,6 +45,7 @@ class Planned:
     assessments: Mapping[Key, Assessment] = field(default_factory=dict)
     trials: Mapping[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     bound: Mapping[str, ObservedVersion] = field(default_factory=dict)  # by ModelVersion name
+    bases: frozenset[str] = frozenset()  # revisions whose rules decide about a promotion in this plan
     by_model: Mapping[str, tuple[ObservedVersion, ...]] = field(default_factory=dict)  # by registered name
 
     def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
@@ -74,7 +75,13 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked)
     )
     return Planned(
-        plan, context.graph, context.made, context.trials, context.numbers, context.versions_by_model
+        plan,
+        context.graph,
+        context.made,
+        context.trials,
+        context.numbers,
+        frozenset(context.bases),
+        context.versions_by_model,
     )
 
 
@@ -146,7 +153,15 @@ def _only_reported(made: Assessment) -> Assessment:
         blocks.append(Block(str(made.key), "InSync", "SelfHealOff", message))
     kept = tuple(step for step in made.steps if step.action != "heal")
     mine = tuple(c for c in made.conditions if c.type not in ("Ready", "Reconciling", "Stalled"))
-    return assess(made.key, steps=kept, blocks=tuple(blocks), conditions=mine, status=made.status)
+    return assess(
+        made.key,
+        steps=kept,
+        blocks=tuple(blocks),
+        conditions=mine,
+        status=made.status,
+        exists=made.health != "Missing",
+        suspended=made.health == "Suspended",
+    )
 
 
 def _order(resource: Resource, depth: Mapping[str, int]) -> tuple[int, int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.planning.authority import approval_block, base_of
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.gates import GateResult, evaluate
@@ -155,20 +156,23 @@ def _move(
     gates = evaluate(stage, context.run(bound.run_id) if bound else None)
     status["gates"] = [gate.to_json() for gate in gates]
     after = _after(context, resource, stage, target, bound)
+    registered = context.registered_name(resource.spec.model)
+    live = context.ledger.models.get(registered)
+    base = base_of(name, target, bound, live, context.authority)
+    approval = approval_block(key, stage, base, context.rules(base))
     blocks = [
         block
         for block in (
             context.obstacle(key, target.key) or _never_bound(context, key, target, bound),
             after if isinstance(after, Block) else None,
             gate_block(key, gates),
-            approval_block(key, stage),
+            approval,
         )
         if block is not None
     ]
     gates_passed: Truth = "False" if any(g.status in ("failed", "error") for g in gates) else "True"
     if any(gate.status == "pending" for gate in gates) and gates_passed == "True":
         gates_passed = "Unknown"
-    approval = approval_block(key, stage)
     conditions = (
         Condition(
             "InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"
@@ -187,24 +191,21 @@ def _move(
         return assess(
             key, blocks=(block,), conditions=conditions, status=status, suspended=True, exists=exists
         )
-    base = base_tag(name)
+    tag = base_tag(name)
     binds = tuple(step.id for step in context.made[target.key].steps if step.action == "bind")
     if blocks:
         steps = []
         # Now, and not when it is bound already: by then this revision is itself the one in force.
-        if base not in bound.tags if bound is not None else binds:
-            work = RememberBase(target.metadata.name, name, context.authority)
-            changes = (Change(f"tags.{base}", None, context.authority),)
+        if tag not in bound.tags if bound is not None else binds:
+            work = RememberBase(target.metadata.name, name, base)
+            changes = (Change(f"tags.{tag}", None, base),)
             reason = "first asked for: the rules of this base decide about it"
             steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes, binds))
         return assess(
             key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
         )
     alias = stage.spec.alias or name
-    remembered = bound.tags.get(base) if bound and not history(bound.tags, name).was_here else None
-    registered = context.registered_name(resource.spec.model)
     needs = [*binds, after] if isinstance(after, str) else binds
-    live = context.ledger.models.get(registered)
     retired = _retired(context, resource, stage, live)
     returns = bound is not None and history(bound.tags, name).was_here
     step = Step(
@@ -219,7 +220,7 @@ def _move(
             name,
             alias,
             retired,
-            remembered or context.authority,
+            base,
         ),
         changes=(
             Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
@@ -277,17 +278,3 @@ def gate_block(key: Key, gates: tuple[GateResult, ...]) -> Block | None:
         return None
     reason = "GateFailed" if any(gate.status == "failed" for gate in bad) else "GateNotAvailable"
     return Block(str(key), "GatesPassed", reason, "; ".join(f"{gate.name}: {gate.message}" for gate in bad))
-
-
-def approval_block(key: Key, stage: Stage) -> Block | None:
-    """A stage that asks for approvals blocks: this release cannot check a proof of approval."""
-    rule = stage.spec.approvals
-    if rule is None or rule.required < 1:
-        return None
-    groups = ", ".join(rule.from_) or "nobody"
-    what = (
-        f"{rule.required} approval{'s' if rule.required > 1 else ''} of {groups} missing; this release cannot "
-        f"check approvals, so stage {stage.metadata.name} stays closed. A stage without spec.approvals "
-        "promotes when its gates pass"
-    )
-    return Block(str(key), "Approved", "ApprovalPending", what)

@@ -21,6 +21,8 @@ OUTCOME: Final = "mlops.outcome"  # succeeded | failed | cancelled
 MESSAGE: Final = "mlops.message"
 STALLED: Final = "mlops.stalled"  # on a failed run: another attempt fails as well until somebody acts
 DATASET_DIGEST: Final = "mlops.digest."
+ENVIRONMENT: Final = "mlops.environment"
+CODE: Final = "mlops.code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,23 @@ class RunIndex:
 
     by_fingerprint: Mapping[str, tuple[ObservedRun, ...]] = field(default_factory=dict)
     by_declaration: Mapping[str, tuple[ObservedRun, ...]] = field(default_factory=dict)
+    by_experiment: Mapping[str, tuple[ObservedRun, ...]] = field(default_factory=dict)  # by its full name
 
     @classmethod
     def of(cls, runs: Iterable[ObservedRun]) -> RunIndex:
         fingerprints: dict[str, list[ObservedRun]] = {}
         declarations: dict[str, list[ObservedRun]] = {}
+        experiments: dict[str, list[ObservedRun]] = {}
         for run in sorted(runs, key=lambda run: (run.started_ms, run.run_id)):
             if value := run.tags.get(FINGERPRINT):
                 fingerprints.setdefault(value, []).append(run)
             if value := run.tags.get(DECLARATION):
                 declarations.setdefault(value, []).append(run)
+            experiments.setdefault(run.experiment, []).append(run)
         return cls(
             {key: tuple(runs) for key, runs in fingerprints.items()},
             {key: tuple(runs) for key, runs in declarations.items()},
+            {key: tuple(runs) for key, runs in experiments.items()},
         )
 
     def state(self, trial: Trial, *, hold: bool) -> TrialState:
