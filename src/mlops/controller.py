@@ -18,15 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlops.errors import MlopsError
-from mlops.observation.datasets import materialise_dataset, observe_datasets
-from mlops.observation.ledger import observe_ledger
 from mlops.observation.observed import Observed, ObservedDataset
-from mlops.observation.revision import read_revision
 from mlops.observation.settings import absolute_uri, substitute
 from mlops.planning.authority import Rules
 from mlops.planning.context import APPLIED_FOLDER, APPLIED_REVISION, Options
-from mlops.planning.desired import Desired
-from mlops.planning.planner import Planned, make_plan, only, only_training
 from mlops.redaction import Redactor
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, Stage, load
 from mlops.resources.loading import ParseCache, without_garbage_collection
@@ -34,12 +29,14 @@ from mlops.source.paths import is_safe
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
 from mlops.state import Holder, State, open_state
-from mlops.tracking import Tracker
 
-if TYPE_CHECKING:  # what only `apply` needs is imported there: `plan` has to be quick
+if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
     from mlops.data import Materialised
+    from mlops.planning.desired import Desired
+    from mlops.planning.planner import Planned
+    from mlops.tracking import Tracker
 
 PROJECT_FILE: Final = "mlops.yaml"
 FOLDER: Final = ".mlops"
@@ -265,6 +262,10 @@ class Controller:
         targets: Collection[Key],
         training: Collection[str] | None,
     ) -> View:
+        from mlops.observation.ledger import observe_ledger
+        from mlops.observation.revision import read_revision
+        from mlops.planning.planner import make_plan, only, only_training
+
         desired = read_revision(snapshot, loaded, project, executors=_executors(loaded), prune_refused=None)
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
@@ -377,6 +378,8 @@ class Controller:
     def _datasets(
         self, project: Project, desired: Desired, snapshot: Snapshot, names: Collection[str] | None = None
     ) -> Mapping[str, ObservedDataset]:
+        from mlops.observation.datasets import observe_datasets
+
         return observe_datasets(
             desired,
             snapshot,
@@ -388,6 +391,8 @@ class Controller:
         )
 
     def _materialise(self, view: View, name: str, digest: str) -> Materialised:
+        from mlops.observation.datasets import materialise_dataset
+
         dataset = view.desired.resources[Key("Dataset", name)]
         assert isinstance(dataset, Dataset)
         return materialise_dataset(
@@ -450,6 +455,8 @@ class Controller:
         _ignored(self.home)
         self._state = open_state(state, base=self.root, now=self.now, project=project.metadata.name)
         artifacts = spec.tracking.artifacts
+        from mlops.tracking import Tracker
+
         self._tracker = Tracker(
             absolute_uri(substitute(spec.tracking.uri, project, self.environ), self.root),
             absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
