@@ -189,7 +189,11 @@ def version(fields: str) -> str:
             "4:15: Model/x:",
             "kept for the reconciler",
         ),
-        ("kind: Model\nmetadata: {name: x}\nspec: {registeredName: a/b}\n", "4:24: Model/x:", "form"),
+        (
+            "kind: Model\nmetadata: {name: x}\nspec: {registeredName: a/b}\n",
+            "4:24: Model/x:",
+            "rename the model in MLflow",
+        ),
         (version("version: 1.0, source: {experiment: e}"), "4:27: ModelVersion/x: spec.version:", "quotes"),
         (version("version: v1.0.0, source: {experiment: e}"), "4:27: ModelVersion/x:", "semantic version"),
         (version("version: 1.0.0-x.lock, source: {experiment: e}"), "4:27: ModelVersion/x:", ".lock"),
@@ -248,7 +252,9 @@ def version(fields: str) -> str:
     ],
 )
 def test_a_mistake_is_named_with_its_place(declared: Declared, document: str, place: str, words: str) -> None:
-    bare = experiment("command: [a]\n  sweep: {strategy: grid, parameters: {d: [1, 2]}}").replace("name: x", "name: bare")
+    bare = experiment("command: [a]\n  sweep: {strategy: grid, parameters: {d: [1, 2]}}").replace(
+        "name: x", "name: bare"
+    )
     declared.documents("resources/sound.yaml", MODEL, DATASET, STAGE, EXPERIMENT, VERSION, bare)
     found = [line for line in declared.problems(document) if line.startswith("resources/x.yaml")]
     assert len(found) == 1, found

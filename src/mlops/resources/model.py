@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 from mlops.resources.document import Document, Label, Spec, Text, refuse
 
 TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./: -]{1,250}$")]  # what MLflow takes
+REGISTERED_NAME_PATTERN = r"^[A-Za-z0-9_.-]([A-Za-z0-9_. -]{0,253}[A-Za-z0-9_.-])?$"
 RESERVED_TAGS = ("mlops.", "mlflow.")  # the ledger: not for users to write
 
 
@@ -23,10 +24,7 @@ class ModelSpec(Spec):
     tags: Mapping[TagName, Label] = Field(
         default_factory=dict, max_length=100, description="Tags of the registered model in MLflow."
     )
-    registered_name: (
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]([A-Za-z0-9_. -]{0,253}[A-Za-z0-9_.-])?$")]
-        | None
-    ) = Field(
+    registered_name: Annotated[str, StringConstraints(pattern=REGISTERED_NAME_PATTERN)] | None = Field(
         default=None,
         description="Its name in MLflow, `catalog.schema.model` on Unity Catalog. Default: the name.",
     )

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from mlops.resources.dataset import DIGEST_PATTERN, PIN_PATTERN
 from mlops.resources.document import METRIC_PATTERN, NAME_PATTERN, PARAMETER_PATTERN, VARIABLE_PATTERN
 from mlops.resources.experiment import PYTHON_PATTERN
+from mlops.resources.model import REGISTERED_NAME_PATTERN
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Finding, shown
 from mlops.resources.project import EMAIL_PATTERN
@@ -30,6 +31,10 @@ _PATTERNS = {
     PIN_PATTERN: ("is not a digest", "Write sha256: and 64 hexadecimal digits, or delta:<table id>:<version>."),
     EMAIL_PATTERN: ("is not an e-mail address", "Write it as name@example.com."),
     PYTHON_PATTERN: ("is not a Python version", 'Write it in quotes, such as "3.11".'),
+    REGISTERED_NAME_PATTERN: (
+        "is not a name for a registered model",
+        "Use letters, digits, _, -, . and blanks; rename the model in MLflow if it is called otherwise.",
+    ),
     METRIC_PATTERN: ("is not the name of a metric", "Use letters, digits, _, -, ., / and blanks."),
 }  # fmt: skip
 _MUST_BE = {
