@@ -72,8 +72,8 @@ def update_version(world: World, work: UpdateVersion) -> Outcome:
         artifact = _artifact_of(world, version.run_id, version.source) if version and version.run_id else None
         if artifact is None:
             raise Stalled(
-                f"{work.registered_name} v{work.number} lost its digest tag and its artifact is not there",
-                fix="Restore the artifact, or declare a new ModelVersion",
+                f"{work.registered_name} v{work.number} has no digest, and its source is no declared artifact",
+                fix="Restore the artifact, name it in spec.source.artifact, or declare a new ModelVersion",
             )
         tags[DIGEST_TAG] = artifact
     world.check_lease()
@@ -84,8 +84,9 @@ def update_version(world: World, work: UpdateVersion) -> Outcome:
 def _artifact_of(world: World, run_id: str, source: str) -> str | None:
     for resource in world.desired.resources.values():
         if isinstance(resource, ModelVersion):
-            artifact = world.artifact(run_id, resource.spec.source.artifact)
-            if artifact is not None and artifact.uri == source:
+            name = resource.spec.source.artifact
+            artifact = world.artifact(run_id, name)
+            if artifact is not None and source in (artifact.uri, f"runs:/{run_id}/{name}"):
                 return artifact.digest
     return None
 

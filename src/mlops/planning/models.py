@@ -158,10 +158,13 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
     key, spec = resource.key, resource.spec
     digest = bound.tags.get(DIGEST_TAG)
     status = {"runId": bound.run_id, "digest": digest, "mlflowVersion": bound.number}
-    edited = bound.tags.get(SOURCE_TAG, source_of(resource)) != source_of(resource)
+    was = bound.tags.get(SOURCE_TAG, source_of(resource))
+    if spec.source.run_id is not None and bound.run_id not in (None, spec.source.run_id):
+        was = f"run/{bound.run_id}"  # registered by hand, whatever its tags say
+    edited = was != source_of(resource)
     if edited or (spec.digest is not None and digest is not None and spec.digest != digest):
         what = (
-            f"it was bound from {bound.tags.get(SOURCE_TAG)}"
+            f"it was bound from {was}, not from {source_of(resource)}"
             if edited
             else f"it was bound with digest {digest}, not {spec.digest}"
         )
