@@ -30,10 +30,21 @@ def test_cases_take_turns_and_every_round_starts_with_the_next_one() -> None:
 
 
 def test_peak_memory_is_that_of_the_measured_process(tmp_path: Path) -> None:
-    small = harness.measure([sys.executable, "-c", "pass"], cwd=tmp_path)
-    large = harness.measure([sys.executable, "-c", "b'x' * 200_000_000"], cwd=tmp_path)
-    assert large.peak_bytes > 200_000_000
-    assert large.peak_bytes > small.peak_bytes
+    # Measured from a small process: a child's peak holds what its parent had when it was forked.
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(harness.__file__).parent)!r})
+from pathlib import Path
+import harness
+for program in ("pass", "b'x' * 200_000_000"):
+    print(harness.measure([sys.executable, "-c", program], cwd=Path(".")).peak_bytes)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    small, large = map(int, told.stdout.split())
+    assert large > 200_000_000
+    assert large > small
 
 
 def test_a_command_that_fails_ends_the_benchmark_with_its_output(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_a_job_inherits_no_descriptor_and_default_signals(run: Run, executor: Lo
     handles, ignored = executor.log("job").decode().split("/dev/null\n")
     assert handles.split()[:3] == ["0", "1", "2"]
     assert len(handles.split()) == 4, "ls itself has the folder open"
-    assert int(ignored.split()[1], 16) == 0
+    usual = 2**31 - 1  # signals 1 to 31; the C library keeps 32 and 33 for itself
+    assert int(ignored.split()[1], 16) & usual == 0
 
 
 def test_1_gb_of_output_neither_fills_the_disk_nor_blocks(run: Run, executor: LocalExecutor) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlops.errors import Stalled, Transient
-from mlops.tracking import Tracker, explained
+from mlops.tracking import Tracker
 from mlops.tracking.faults import translated
 
 
@@ -66,11 +66,3 @@ def test_an_old_schema_says_how_to_upgrade(tmp_path: Path, sqlite_tracker: Track
     tracker = Tracker(f"sqlite:///{tmp_path}/m.db", None, environ=os.environ, now=time.time)
     with pytest.raises(Stalled, match="mlflow db upgrade"):
         tracker.observe("p", [], [])
-
-
-def test_the_last_known_error_in_a_log_is_explained() -> None:
-    log = "ok\nCannot start run with ID x because active experiment ID does not match environment run ID."
-    found = explained(log)
-    assert found is not None
-    assert "set_experiment" in found[0]
-    assert explained("ZeroDivisionError") is None
