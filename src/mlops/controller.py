@@ -1,8 +1,7 @@
 """The one engine: open a project, observe, plan, apply. The CLI, the daemon and the action all call this.
 
-with Controller.find(folder) as controller:
-    view = controller.look(revision)         # revision → resources → observed → plan
-    result = controller.apply(view)          # under the lease; status is written on every way out
+`look` takes a revision through its resources and what is observed to a plan; `apply` takes the lease, looks, and
+walks the plan. Status is written on every way out.
 """
 
 from __future__ import annotations
@@ -10,25 +9,20 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.observation.observed import Observed, ObservedDataset
-from mlops.observation.settings import absolute_uri, substitute
+from mlops.observation.settings import substitute
 from mlops.planning.authority import Rules
 from mlops.planning.context import APPLIED_FOLDER, APPLIED_REVISION, Options
-from mlops.redaction import Redactor
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, Stage, load
-from mlops.resources.loading import ParseCache, without_garbage_collection
-from mlops.source.paths import is_safe
-from mlops.source.repository import Repository
-from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
-from mlops.state import Holder, State, open_state
+from mlops.resources.loading import without_garbage_collection
+from mlops.source.snapshot import Snapshot
+from mlops.state import Holder
+from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
@@ -36,10 +30,6 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.data import Materialised
     from mlops.planning.desired import Desired
     from mlops.planning.planner import Planned
-    from mlops.tracking import Tracker
-
-PROJECT_FILE: Final = "mlops.yaml"
-FOLDER: Final = ".mlops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,140 +68,8 @@ class Result:
         return len(self.after.planned.plan.steps)
 
 
-class Controller:
-    """A project folder with its repository; stores are opened when they are first needed."""
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        environ: Mapping[str, str] | None = None,
-        now: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.root = root
-        self.environ = dict(os.environ if environ is None else environ)
-        self.now = now
-        self.monotonic = monotonic
-        self._state: State | None = None
-        self._local: State | None = None
-        self._tracker: Tracker | None = None
-        self._name = ""
-        self.redactor = Redactor.from_environ(self.environ, ())
-        self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
-        self.on_warning: Callable[[str], None] = lambda warning: None
-
-    @classmethod
-    def find(cls, start: Path) -> Controller:
-        """The project that `start` is in: the nearest folder upward that holds `mlops.yaml`.
-
-        Raises MlopsError where there is none.
-        """
-        place = Path(os.path.normpath(start.absolute()))
-        for folder in (place, *place.parents):
-            if (folder / PROJECT_FILE).is_file():
-                return cls(folder)
-        raise MlopsError(
-            f"no {PROJECT_FILE} in {place} or any folder above it",
-            fix="Go into a project, name one with --project DIR, or make one with `mlops init`",
-        )
-
-    def __enter__(self) -> Controller:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the stores; may be called twice."""
-        for state in (self._state, self._local):
-            if state is not None:
-                for warning in state.warnings:
-                    self.on_warning(warning)
-                state.close()
-        self._state = self._local = None
-
-    @cached_property
-    def repository(self) -> Repository:
-        """The git repository that the project is in."""
-        return Repository.discover(self.root)
-
-    @cached_property
-    def home(self) -> Path:
-        """Where jobs, environments and caches of this project are."""
-        return self.root / FOLDER
-
-    def snapshot(self, revision: str | None = None, *, working_tree: bool = False) -> Snapshot:
-        """The project's files at a revision (default: HEAD), or as they stand in the working tree."""
-        inside = self.repository.relative(self.root)
-        if working_tree:
-            return WorkingTreeSnapshot(self.repository, inside)
-        if revision is None and self.repository.head() is None:
-            raise MlopsError(
-                "the repository has no commit yet",
-                where=str(self.root),
-                fix="Commit the project, or use --working-tree",
-            )
-        commit = self.repository.resolve("HEAD" if revision is None else revision)
-        return GitSnapshot(self.repository, commit.sha, inside)
-
-    def open(self, snapshot: Snapshot) -> Project:
-        """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
-        _refuse_tracked_state(snapshot)
-        if PROJECT_FILE not in snapshot.entries():
-            raise self._without_project(snapshot)
-        head = load(_Only(snapshot, PROJECT_FILE), self._parsed())
-        if head.project is None:
-            raise MlopsError(
-                "\n".join(str(problem) for problem in head.problems) or f"{PROJECT_FILE} declares no Project",
-                fix="Nothing can be done without a Project: mend it first",
-            )
-        self._open(head.project)
-        return head.project
-
-    def _without_project(self, snapshot: Snapshot) -> MlopsError:
-        """Why a project that is here is not in the files that are looked at."""
-        where = str(self.root)
-        if isinstance(snapshot, WorkingTreeSnapshot):
-            return MlopsError(f"git ignores {PROJECT_FILE}", where=where, fix="Mend .gitignore")
-        what = f"{PROJECT_FILE} is not in commit {snapshot.revision[:12]}"
-        return MlopsError(
-            what, where=where, fix="Commit it, or look at the files as they are with --working-tree"
-        )
-
-    def load(self, snapshot: Snapshot) -> tuple[Project, Loaded]:
-        """Read and check all resources; raises MlopsError only when there is no usable Project."""
-        project = self.open(snapshot)
-        loaded = load(snapshot, self._parsed())
-        return loaded.project or project, loaded
-
-    def check(self, revision: str | None = None) -> Loaded:
-        """Only load: no MLflow, no network, no state beyond the cache of parsed files."""
-        snapshot = self.snapshot(revision, working_tree=revision is None)
-        _refuse_tracked_state(snapshot)
-        return load(snapshot, self._parsed())
-
-    def _parsed(self) -> ParseCache:
-        """The cache of parsed files, in the local state whatever the Project says; may be in memory."""
-        if self._local is None:
-            _ignored(self.home)
-            self._local = open_state(f"sqlite:///{FOLDER}/cache.db", base=self.root, now=self.now)
-        return self._local.namespace("parsed")
-
-    @property
-    def state(self) -> State:
-        assert self._state is not None, "load a revision first"
-        return self._state
-
-    @property
-    def project_name(self) -> str:
-        """The Project's name, at the revision that was loaded last."""
-        return self._name
-
-    @property
-    def tracker(self) -> Tracker:
-        assert self._tracker is not None, "load a revision first"
-        return self._tracker
+class Controller(Workspace):
+    """The one engine over a workspace: look at a revision, and apply it."""
 
     def look(
         self,
@@ -270,7 +128,7 @@ class Controller:
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
         if before is not None:
-            self._refuse_twin(snapshot, desired.project, before.tags.get(APPLIED_FOLDER))
+            self.refuse_twin(snapshot, desired.project, before.tags.get(APPLIED_FOLDER))
         base = before.tags.get(APPLIED_REVISION) if before is not None else None
         if (refused := self._rewritten(project, base, snapshot.revision)) is not None:
             desired = replace(desired, prune_refused=refused)
@@ -406,22 +264,6 @@ class Controller:
             now=self.now,
         )
 
-    def _refuse_twin(self, snapshot: Snapshot, name: str, folder: str | None) -> None:
-        """Raise where another folder of the repository declares this Project: the two would undo each other."""
-        here = snapshot.root or "."
-        if folder is None or folder == here or not snapshot.revision:
-            return
-        if folder != "." and not is_safe(folder):  # a tag that somebody wrote by hand
-            return
-        there = GitSnapshot(self.repository, snapshot.revision, "" if folder == "." else folder)
-        other = load(_Only(there, PROJECT_FILE)).project
-        if other is not None and other.metadata.name == name:
-            raise MlopsError(
-                f"the Project {name} in this MLflow is the one in the repository's folder {folder}",
-                where=f"{here}/{PROJECT_FILE}",
-                fix="Give one of the two another metadata.name",
-            )
-
     def _rules(self, project: Project, base: str) -> Rules:
         """The approvals that stages asked for at another revision, as far as git still has it."""
         try:
@@ -443,64 +285,6 @@ class Controller:
             "this is another branch), so what it lacks does not count as removed; "
             "Project.spec.source.rewrites: follow accepts it"
         )
-
-    def _open(self, project: Project) -> None:
-        self._name = project.metadata.name
-        if self._state is not None:
-            return
-        spec = project.spec
-        self.redactor = Redactor.from_environ(self.environ, spec.variables)
-        self.on_redactor(self.redactor)
-        state = absolute_uri(substitute(spec.state.uri, project, self.environ), self.root)
-        _ignored(self.home)
-        self._state = open_state(state, base=self.root, now=self.now, project=project.metadata.name)
-        artifacts = spec.tracking.artifacts
-        from mlops.tracking import Tracker
-
-        self._tracker = Tracker(
-            absolute_uri(substitute(spec.tracking.uri, project, self.environ), self.root),
-            absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
-            environ=self.environ,
-            now=self.now,
-            named=spec.tracking.uri if "${" in spec.tracking.uri else None,
-        )
-
-
-def _refuse_tracked_state(snapshot: Snapshot) -> None:
-    """A cache that came with a commit could say anything, for instance that nothing has to be checked."""
-    if any(path == FOLDER or path.startswith(f"{FOLDER}/") for path in snapshot.entries()):  # also as a link
-        raise MlopsError(
-            f"{FOLDER}/ is tracked by git, but holds what this machine remembers",
-            fix=f"Take it out: git rm -r --cached {FOLDER}",
-        )
-
-
-def _ignored(home: Path) -> None:
-    """Keep what the reconciler writes beside the project out of git, whatever the project ignores."""
-    marker = home / ".gitignore"
-    try:
-        home.mkdir(exist_ok=True)
-        if not marker.exists():
-            marker.write_text("*\n")
-    except OSError:  # a project that cannot be written to is still planned
-        return
-
-
-class _Only:
-    """A snapshot in which nothing but one file is."""
-
-    def __init__(self, snapshot: Snapshot, path: str) -> None:
-        self._snapshot = snapshot
-        self._path = path
-        self.revision = snapshot.revision
-        self.dirty = False
-
-    def entries(self) -> Mapping[str, Entry]:
-        entries = self._snapshot.entries()
-        return {self._path: entries[self._path]} if self._path in entries else {}
-
-    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
-        return self._snapshot.read(paths)
 
 
 def _executors(loaded: Loaded) -> frozenset[str]:
