@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from mlops.planning.conditions import Assessment
 from mlops.planning.context import APPLIED_AT
 from mlops.resources import Key
 from mlops.state import StateReader
+from mlops.state.lease import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,15 @@ def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
     project = view.observed.ledger.experiments.get(view.desired.project)
     applied = _time(project.tags.get(APPLIED_AT)) if project is not None else None
     moment = timestamp(now)
+    holder = state.lease_holder(view.desired.project)
+    writes = {"holder": described(holder)} if holder is not None else {}
     return tuple(
-        _row(made, before.get(str(key)), view.planned.plan.base, applied or moment)
+        _row(
+            replace(made, status={**made.status, **writes}) if key.kind == "Project" else made,
+            before.get(str(key)),
+            view.planned.plan.base,
+            applied or moment,
+        )
         for key, made in view.planned.assessments.items()
     )
 

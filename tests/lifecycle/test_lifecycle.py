@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -501,3 +502,17 @@ def test_experiments_of_one_content_are_trained_once(project: GitProject, capsys
     ]
     assert len(runs) == 2
     assert project.run("plan", "--detailed-exitcode") == 0
+
+
+def test_get_project_shows_who_holds_the_lease(applied: GitProject, capsys: Any) -> None:
+    from mlops.state import Holder, open_state
+    from mlops.state.lease import acquire
+
+    assert "holder" not in applied.json(capsys, "get", "Project/p")["resources"][0]["status"]
+    holder = Holder.current("mlops apply", now=time.time())
+    with (
+        open_state("sqlite:///.mlops/state.db", base=applied.root, project="p") as state,
+        acquire(state, "p", holder),
+    ):
+        shown = applied.json(capsys, "get", "Project/p")["resources"][0]["status"]["holder"]
+    assert f"`mlops apply` on {holder.host} (pid {holder.pid}" in shown
