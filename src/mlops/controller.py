@@ -170,7 +170,7 @@ class Controller(Workspace):
             on_wait: is told who holds the lease, once, when it has to be waited for.
         """
         from mlops.applying.apply import Applied, apply, in_force, record_asked, record_revision
-        from mlops.applying.status import write_events, write_status
+        from mlops.applying.status import Recorder
         from mlops.applying.sweep import sweep
         from mlops.state.lease import acquire
 
@@ -199,10 +199,11 @@ class Controller(Workspace):
                 if record:
                     after = self._view(view.snapshot, view.project, view.loaded, Options(), (), None)
             finally:
-                write_events(self.state, applied, self.redactor, now=self.now())
+                recorder = Recorder(self.state, self.redactor, self.now)
+                recorder.blocks(plan)
+                recorder.applied(applied)
                 if record:
-                    made = after.planned.assessments
-                    write_status(self.state, made, revision=plan.revision, now=self.now())
+                    recorder.status(after.planned.assessments, revision=plan.revision)
                     self.state.prune()
         return Result(view, applied, after)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from mlops.applying.promote import timestamp
-from mlops.applying.status import Standing, conditions_json, standings
+from mlops.applying.status import Standing, conditions_json, standings, with_failure
 from mlops.controller import View
+from mlops.errors import Location
 from mlops.planning.conditions import Assessment
 from mlops.planning.context import APPLIED_AT
-from mlops.resources import Key
-from mlops.state import StateReader
+from mlops.resources import Key, Problem
+from mlops.resources.problem import printable
+from mlops.state import Event, StateReader
 from mlops.state.lease import described
 
 
@@ -40,6 +42,28 @@ class Row:
             "conditions": [dict(row) for row in self.conditions],
             "status": dict(self.status),
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        conditions = tuple(dict(row) for row in data["conditions"])
+        ready = next((row for row in conditions if row["type"] == "Ready"), None)
+        if ready is None:
+            raise ValueError("a resource without the condition Ready")
+        return cls(
+            Key(str(data["kind"]), str(data["name"])),
+            str(data["sync"]),
+            str(data["health"]),
+            data["revision"],
+            str(ready["message"]),
+            str(ready["since"]),
+            conditions,
+            dict(data["status"]),
+        )
+
+    def condition(self, type: str) -> Mapping[str, Any]:
+        """The condition of this type; empty where there is none."""
+        return next((row for row in self.conditions if row["type"] == type), {})
 
 
 def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
@@ -70,6 +94,7 @@ def _time(text: str | None) -> str | None:
 
 
 def _row(made: Assessment, standing: Standing | None, base: str | None, since: str) -> Row:
+    made = with_failure(made, standing.failure if standing is not None else None)
     reconciled = standing.revision if standing is not None else base
     conditions = conditions_json(made, standing, reconciled or "", since)
     ready = next(row for row in conditions if row["type"] == "Ready")
@@ -85,23 +110,114 @@ def _row(made: Assessment, standing: Standing | None, base: str | None, since: s
     )
 
 
-def report(view: View, state: StateReader, now: float) -> dict[str, Any]:
-    """The stable shape of `mlops get -o json`."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One look at a project, as it is shown: here, or over HTTP where another process has looked."""
+
+    project: str
+    revision: str  # that was looked at
+    in_force: str | None
+    refused: str | None  # why `revision` does not come into force
+    errors: tuple[Mapping[str, Any], ...]
+    rows: tuple[Row, ...]
+    feeds: Mapping[Key, tuple[Key, ...]]  # a resource → those that refer to it, in the order of the graph
+    places: Mapping[Key, str]  # where each is declared, file:line:column
+
+    @classmethod
+    def of(cls, view: View, state: StateReader, now: float) -> Report:
+        """What a view shows, with what was recorded of each resource; `now` in seconds since the epoch."""
+        return cls(
+            view.desired.project,
+            view.planned.plan.revision,
+            view.planned.plan.base,
+            view.held_back,
+            tuple(_error(problem) for problem in view.loaded.problems),
+            rows(view, state, now),
+            {key: tuple(found) for key, found in children(view).items()},
+            {key: str(view.loaded.locations[key]) for key in view.loaded.locations},
+        )
+
+    def chosen(self, resources: Iterable[Row]) -> dict[str, Any]:
+        """The stable shape of `mlops get -o json`, with these resources."""
+        return {
+            "revision": self.revision,
+            "errors": [dict(error) for error in self.errors],
+            "resources": [row.to_json() for row in resources],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, the inverse of `from_json`; holds what `mlops get -o json` prints."""
+        return {
+            "project": self.project,
+            "inForce": self.in_force,
+            "refused": self.refused,
+            **self.chosen(self.rows),
+            "feeds": {str(key): [str(one) for one in found] for key, found in self.feeds.items() if found},
+            "places": {str(key): place for key, place in self.places.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        found = tuple(Row.from_json(row) for row in data["resources"])
+        feeds = {str(name): tuple(_key(one) for one in below) for name, below in data["feeds"].items()}
+        return cls(
+            str(data["project"]),
+            str(data["revision"]),
+            data["inForce"],
+            data["refused"],
+            tuple(dict(error) for error in data["errors"]),
+            found,
+            {row.key: feeds.get(str(row.key), ()) for row in found},
+            {_key(name): str(place) for name, place in data["places"].items()},
+        )
+
+
+def problem_text(error: Mapping[str, Any]) -> str:
+    """One of a report's errors as a line: `file:line:column: Kind/name: field: what. fix`."""
+    place = str(Location(error["file"], error["line"], error["column"]))
+    what = f"{str(error['message']).rstrip('.')}. {error['fix']}"
+    return ": ".join(printable(part) for part in (place, error["resource"], what) if part)
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as `mlops describe -o json` prints it; times are seconds since the epoch."""
     return {
-        "revision": view.planned.plan.revision,
-        "errors": [
-            {
-                "file": problem.location.file,
-                "line": problem.location.line,
-                "column": problem.location.column,
-                "resource": problem.resource,
-                "message": f"{problem.field}: {problem.what}" if problem.field else problem.what,
-                "fix": problem.fix,
-            }
-            for problem in view.loaded.problems
-        ],
-        "resources": [row.to_json() for row in rows(view, state, now)],
+        "at": event.at,
+        "lastAt": event.last_at if event.last_at is not None else event.at,
+        "reason": event.reason,
+        "message": event.message,
+        "severity": event.severity,
+        "revision": event.revision,
+        "count": event.count,
     }
+
+
+def finite(value: Any) -> Any:
+    """`value` with NaN and infinities as text, since JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    return value
+
+
+def _error(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.location.file,
+        "line": problem.location.line,
+        "column": problem.location.column,
+        "resource": problem.resource,
+        "message": f"{problem.field}: {problem.what}" if problem.field else problem.what,
+        "fix": problem.fix,
+    }
+
+
+def _key(text: str) -> Key:
+    kind, _, name = text.partition("/")
+    return Key(kind, name)
 
 
 def children(view: View) -> dict[Key, list[Key]]:

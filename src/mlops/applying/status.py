@@ -1,21 +1,28 @@
-"""The one place that writes status and events: once per resource per pass, on every way out."""
+"""The one place that writes status and events: once per resource per pass, on every way out.
+
+Only what changed is written, so that an idle pass over ten thousand resources writes nothing.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from mlops.applying.apply import Applied
-from mlops.applying.outcomes import Blocked, Done, Failed, Left
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.applying.promote import timestamp
-from mlops.planning.conditions import Assessment
+from mlops.errors import Stalled
+from mlops.planning.conditions import Assessment, Condition
+from mlops.planning.plan import Block, Plan, Step
 from mlops.redaction import Redactor
 from mlops.resources import Key
 from mlops.state import Event, State, StateReader
 
 NAMESPACE: Final = "status"
+_REVISION: Final = "revision"  # the row that says at which one everything was reconciled; no resource's name
+_MOST_CHANGES: Final = 4  # of a step, in the text of its event
 
 _REASONS: Final = {
     "train": "Trained",
@@ -33,20 +40,58 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step of a resource did not come about when it was last tried; `stalled` asks for a human."""
+
+    step: str
+    reason: str
+    message: str
+    stalled: bool
+
+    @classmethod
+    def of(cls, step: Step, outcome: Outcome) -> Failure | None:
+        """What `outcome` says against `step`, if anything."""
+        match outcome:
+            case Failed(error=error):
+                reason = f"{_REASONS[step.action]}Failed"
+                return cls(step.id, reason, str(error), isinstance(error, Stalled))
+            case Blocked(block=block):
+                return cls(step.id, block.reason, block.message, False)
+            case _:
+                return None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A resource's status as it was last written: since when each condition holds, and at which revision."""
 
     revision: str
     since: Mapping[str, tuple[str, str, str]]  # condition type → (status, reason, ISO time)
+    failure: Failure | None = None
 
 
 def standings(state: StateReader) -> dict[str, Standing]:
     """What was written before, by `Kind/name`; empty when the state was lost."""
+    rows = state.all(NAMESPACE)
+    revision = rows.pop(_REVISION, b"").decode()
     found = {}
-    for name, raw in state.all(NAMESPACE).items():
+    for name, raw in rows.items():
         row = json.loads(raw)
-        found[name] = Standing(row["revision"], {t: tuple(v) for t, v in row["since"].items()})
+        failure = Failure(**row["failure"]) if "failure" in row else None
+        found[name] = Standing(revision, {t: tuple(v) for t, v in row["since"].items()}, failure)
     return found
+
+
+def with_failure(made: Assessment, failure: Failure | None) -> Assessment:
+    """`made` with what came of its step when it was tried; as it is where that step is not planned any more."""
+    if failure is None or made.blocks or failure.step not in {step.id for step in made.steps}:
+        return made
+    summed = {
+        "Ready": Condition("Ready", "False", failure.reason, failure.message),
+        "Stalled": Condition("Stalled", "True" if failure.stalled else "False", failure.reason),
+    }
+    conditions = tuple(summed.get(condition.type, condition) for condition in made.conditions)
+    return replace(made, health="Degraded", conditions=conditions)
 
 
 def conditions_json(
@@ -70,50 +115,113 @@ def conditions_json(
     return rows
 
 
-def write_status(state: State, assessments: Mapping[Key, Assessment], *, revision: str, now: float) -> None:
-    """Write every resource's conditions as they stand at `revision`; `now` in seconds since the epoch."""
-    before = standings(state)
-    moment = timestamp(now)
-    rows: dict[str, bytes] = {}
-    for key, assessment in assessments.items():
-        conditions = conditions_json(assessment, before.get(str(key)), revision, moment)
-        since = {row["type"]: [row["status"], row["reason"], row["since"]] for row in conditions}
-        rows[str(key)] = json.dumps({"revision": revision, "since": since}).encode()
-    state.replace(NAMESPACE, rows)
+@dataclass(slots=True)
+class Recorder:
+    """Writes status and events of one project, as long as this process is its one writer.
 
+    Args:
+        told: is given each event that is written, redacted.
+    """
 
-def write_events(state: State, applied: Applied, redactor: Redactor, *, now: float) -> None:
-    """Write an event for each step that ended and for each thing that was blocked."""
-    state.add_events(replace(e, message=redactor.redact(e.message)) for e in _events(applied, now))
+    state: State
+    redactor: Redactor
+    now: Callable[[], float]
+    told: Callable[[Event], None] = lambda event: None
+    _written: dict[str, bytes] | None = None
+    _before: dict[str, Standing] = field(default_factory=dict)
+    _assessed: Mapping[Key, Assessment] | None = None
+    _failures: Mapping[str, Failure] = field(default_factory=dict)
+    _blocked: frozenset[Block] = frozenset()
 
+    def steps(self, ended: Iterable[tuple[Step, str, Outcome, float | None]]) -> None:
+        """Record steps that ended: the step, the revision of its plan, its outcome, the seconds it took."""
+        self.events(_of_step(self.now(), *one) for one in ended if not isinstance(one[2], Left))
 
-def _events(applied: Applied, now: float) -> Iterable[Event]:
-    revision = applied.plan.revision
-    for block in applied.plan.blocked:
-        yield Event(now, block.resource, block.reason, block.message, "warning", revision, last_at=now)
-    for step in applied.plan.steps:
-        outcome = applied.outcomes.get(step.id)
-        match outcome:
-            case Done(detail=detail):
-                changes = "; ".join(f"{c.field}: {c.before} → {c.after}" for c in step.changes[:4])
-                reason, message, warning = _REASONS[step.action], detail or changes, False
-            case Failed(error=error):
-                reason, message, warning = f"{_REASONS[step.action]}Failed", str(error), True
-            case Blocked(block=block):
-                reason, message, warning = block.reason, block.message, True
-            case Left(detail=detail):
-                reason, message, warning = "LeftRunning", detail, False
-            case None:
-                continue
-        yield Event(
-            at=now,
-            resource=step.resource,
-            reason=reason,
-            message=message,
-            severity="warning" if warning else "normal",
-            revision=revision,
-            step=step.id,
-            duration=applied.seconds.get(step.id),
-            cause=step.reason,
-            last_at=now,
+    def applied(self, applied: Applied) -> None:
+        """Record what an apply did, and what was left to go on."""
+        now, revision = self.now(), applied.plan.revision
+        self.events(
+            _of_step(now, step, revision, applied.outcomes[step.id], applied.seconds.get(step.id))
+            for step in applied.plan.steps
+            if step.id in applied.outcomes
         )
+
+    def blocks(self, plan: Plan) -> None:
+        """Record what `plan` could not do; what the plan before it could not do either is not said again."""
+        new = [block for block in plan.blocked if block not in self._blocked]
+        self._blocked = frozenset(plan.blocked)
+        now = self.now()
+        self.events(
+            Event(now, b.resource, b.reason, b.message, "warning", plan.revision, last_at=now) for b in new
+        )
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Write events, without secrets."""
+        clean = [replace(event, message=self.redactor.redact(event.message)) for event in events]
+        for event in clean:
+            self.told(event)
+        self.state.add_events(clean)
+
+    def status(
+        self,
+        assessments: Mapping[Key, Assessment],
+        *,
+        revision: str,
+        failures: Mapping[str, Failure] | None = None,
+    ) -> None:
+        """Write every resource's conditions as they stand at `revision`, and its failure by `Kind/name`."""
+        failures = failures or {}
+        if self._written is None:
+            self._written, self._before = self.state.all(NAMESPACE), standings(self.state)
+        rows = {_REVISION: revision.encode()}
+        if assessments is self._assessed and failures == self._failures:
+            rows = {**self._written, **rows}
+        else:
+            moment = timestamp(self.now())
+            for key, made in assessments.items():
+                rows[str(key)] = self._row(str(key), made, failures.get(str(key)), revision, moment)
+        changed = {name: row for name, row in rows.items() if self._written.get(name) != row}
+        gone = self._written.keys() - rows.keys()
+        if changed:
+            self.state.put_many(NAMESPACE, changed)
+        if gone:
+            self.state.delete_many(NAMESPACE, gone)
+        self._written, self._assessed, self._failures = rows, assessments, dict(failures)
+
+    def _row(self, name: str, made: Assessment, failure: Failure | None, revision: str, moment: str) -> bytes:
+        shown = with_failure(made, failure)
+        conditions = conditions_json(shown, self._before.get(name), revision, moment)
+        since = {row["type"]: (row["status"], row["reason"], row["since"]) for row in conditions}
+        self._before[name] = Standing(revision, since, failure)
+        row: dict[str, Any] = {"since": since}
+        if failure is not None:
+            plain = replace(failure, message=self.redactor.redact(failure.message))
+            row["failure"] = {name: getattr(plain, name) for name in Failure.__dataclass_fields__}
+        return json.dumps(row).encode()
+
+
+def _of_step(now: float, step: Step, revision: str, outcome: Outcome, seconds: float | None) -> Event:
+    changes = "; ".join(f"{c.field}: {c.before} → {c.after}" for c in step.changes[:_MOST_CHANGES])
+    match outcome:
+        case Done(detail=detail):
+            # Of what was changed by hand it is said what was found and what was restored.
+            parts = [detail, changes] if step.action == "heal" else [detail or changes]
+            reason, message, warning = _REASONS[step.action], "; ".join(p for p in parts if p), False
+        case Failed(error=error):
+            reason, message, warning = f"{_REASONS[step.action]}Failed", str(error), True
+        case Blocked(block=block):
+            reason, message, warning = block.reason, block.message, True
+        case Left(detail=detail):
+            reason, message, warning = "LeftRunning", detail, False
+    return Event(
+        at=now,
+        resource=step.resource,
+        reason=reason,
+        message=message,
+        severity="warning" if warning else "normal",
+        revision=revision,
+        step=step.id,
+        duration=seconds,
+        cause=step.reason,
+        last_at=now,
+    )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from mlops.planning.work import Work
@@ -133,3 +133,17 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         return {**self._content(), "digest": self.digest}
+
+
+def without(plan: Plan, left_out: Collection[str]) -> Plan:
+    """`plan` without the steps of these ids and without all that needs them, directly or not."""
+    if not left_out:
+        return plan
+    gone = set(left_out)
+    kept = []
+    for step in plan.steps:  # what a step needs stands before it
+        if step.id in gone or not gone.isdisjoint(step.needs):
+            gone.add(step.id)
+        else:
+            kept.append(step)
+    return replace(plan, steps=tuple(kept))

@@ -1,0 +1,171 @@
+"""Slow steps beside the loop: training, and reading an artifact's bytes, on threads of their own.
+
+A pass offers the slow steps that its plan holds. What runs already goes on, whatever revision started it; what
+no plan asks for any more is cancelled; the rest begins as the claims allow. The next pass finds what came of
+them in the ledger, so nothing of this is state: killed here, the next reconciler adopts the jobs.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mlops.applying.outcomes import Outcome
+from mlops.applying.walk import Claim, Claims
+from mlops.applying.world import World
+from mlops.planning.plan import Step
+from mlops.planning.work import BindVersion, TrainTrial
+
+MOST: Final = 64  # threads; one that trains only waits for its job
+
+
+def is_slow(step: Step) -> bool:
+    """Whether a step may take longer than people wait for a heal: it runs a job, or reads a model's bytes."""
+    return isinstance(step.work, TrainTrial | BindVersion)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A step that ran beside the loop, at the revision whose plan asked for it; seconds it took."""
+
+    step: Step
+    revision: str
+    outcome: Outcome
+    seconds: float
+    wanted: bool  # false: cancelled, because a later revision does not ask for it
+
+
+@dataclass(slots=True)
+class _Running:
+    step: Step
+    world: World
+    claims: Claims
+    thread: threading.Thread | None = None
+    wanted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A slow step with the claims that it makes, and how to get the world that it runs in."""
+
+    step: Step
+    claims: Claims
+    world: Callable[[], World]
+
+
+@dataclass(slots=True)
+class Beside:
+    """Runs offered steps, one resource's trials as their claims allow, each step once at a time.
+
+    Args:
+        execute: carries out one step; must not raise.
+        began: told of a step when it begins, `ended` when one has: both from its thread.
+    """
+
+    execute: Callable[[World, Step], Outcome]
+    began: Callable[[Step, World], None]
+    ended: Callable[[], None]
+    monotonic: Callable[[], float]
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _waiting: dict[str, Offer] = field(default_factory=dict)
+    _done: list[Ended] = field(default_factory=list)
+    _ends: dict[str, int] = field(default_factory=dict)  # step id → the count of ends at its own
+    _count: int = 0
+    _closed: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def mark(self) -> int:
+        """To be taken before looking: a step that ends after it may still stand in the plan that is made."""
+        with self._lock:
+            return self._count
+
+    def offer(self, offers: Iterable[Offer], wanted: Collection[str], mark: int) -> tuple[Step, ...]:
+        """Begin what is offered; gives the steps that are cancelled because nobody wants them any more.
+
+        Args:
+            wanted: ids of all slow steps of the plan, also of those that cannot begin yet.
+            mark: taken before the look that the plan comes from.
+        """
+        with self._lock:
+            cancelled = []
+            for name, running in self._running.items():
+                if name not in wanted and running.wanted:
+                    running.wanted = False
+                    running.world.cancel_jobs = True
+                    running.world.stop.set()
+                    cancelled.append(running.step)
+            self._ends = {name: count for name, count in self._ends.items() if count > mark}
+            self._waiting = {
+                offer.step.id: offer
+                for offer in offers
+                if offer.step.id not in self._running and offer.step.id not in self._ends
+            }
+            self._fill()
+            return tuple(cancelled)
+
+    def taken(self) -> Mapping[str, bool]:
+        """Ids of the steps that run (True) or wait for their turn (False)."""
+        with self._lock:
+            return dict.fromkeys(self._waiting, False) | dict.fromkeys(self._running, True)
+
+    def take_ended(self) -> list[Ended]:
+        """What ended since the last call, oldest first."""
+        with self._lock:
+            done, self._done = self._done, []
+            return done
+
+    def close(self, *, cancel: bool, patience: float) -> None:
+        """Let go of all steps, and with `cancel` end their jobs; waits `patience` seconds at most for the threads."""
+        with self._lock:
+            self._closed = True
+            self._waiting = {}
+            running = list(self._running.values())
+            for one in running:
+                one.world.cancel_jobs = cancel
+                one.world.stop.set()
+        until = self.monotonic() + patience
+        for one in running:
+            if one.thread is not None:
+                one.thread.join(max(0.0, until - self.monotonic()))
+
+    def _fill(self) -> None:
+        """Begin what fits; an offer that does not lets smaller ones by, as the walk does."""
+        taken: dict[str, float] = {}
+        for running in self._running.values():
+            for claim in running.claims:
+                taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
+        for name, offer in list(self._waiting.items()):
+            if self._closed or len(self._running) >= MOST:
+                return
+            if all(_fits(claim, taken) for claim in offer.claims):
+                for claim in offer.claims:
+                    taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
+                del self._waiting[name]
+                self._begin(name, offer)
+
+    def _begin(self, name: str, offer: Offer) -> None:
+        running = _Running(offer.step, offer.world(), offer.claims)
+        self._running[name] = running
+        # A daemon thread: a call to a store that hangs must not keep the process from ending.
+        running.thread = threading.Thread(target=self._run, args=(name, running), name=name, daemon=True)
+        running.thread.start()
+
+    def _run(self, name: str, running: _Running) -> None:
+        began = self.monotonic()
+        self.began(running.step, running.world)
+        outcome = self.execute(running.world, running.step)
+        with self._lock:
+            self._count += 1
+            self._ends[name] = self._count
+            del self._running[name]
+            revision = running.world.desired.revision
+            seconds = self.monotonic() - began
+            self._done.append(Ended(running.step, revision, outcome, seconds, running.wanted))
+            self._fill()
+        self.ended()
+
+
+def _fits(claim: Claim, taken: Mapping[str, float]) -> bool:
+    return not taken.get(claim.name) or taken[claim.name] + claim.amount <= claim.capacity
