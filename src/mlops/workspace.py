@@ -108,7 +108,7 @@ class Workspace:
         _refuse_tracked_state(snapshot)
         if PROJECT_FILE not in snapshot.entries():
             raise self._without_project(snapshot)
-        head = load(_Only(snapshot, PROJECT_FILE), self._parsed())
+        head = self._head(snapshot)
         if head.project is None:
             raise MlopsError(
                 "\n".join(str(problem) for problem in head.problems) or f"{PROJECT_FILE} declares no Project",
@@ -116,6 +116,13 @@ class Workspace:
             )
         self._open(head.project)
         return head.project
+
+    def project_at(self, snapshot: Snapshot) -> Project | None:
+        """The Project of a snapshot, read alone; None where there is no usable one."""
+        return self._head(snapshot).project
+
+    def _head(self, snapshot: Snapshot) -> Loaded:
+        return load(_Only(snapshot, PROJECT_FILE), self._parsed())
 
     def _without_project(self, snapshot: Snapshot) -> MlopsError:
         """Why a project that is here is not in the files that are looked at."""

@@ -13,6 +13,7 @@ from mlops.applying.train import train
 from mlops.applying.walk import Claim, Claims, walk
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
+from mlops.observation.observed import Ledger
 from mlops.planning.authority import asked_tag
 from mlops.planning.context import (
     APPLIED_AT,
@@ -22,6 +23,7 @@ from mlops.planning.context import (
     PROJECT_TAG,
     RESOURCE_TAG,
 )
+from mlops.planning.desired import Desired
 from mlops.planning.plan import Plan, Step
 from mlops.planning.work import (
     BindVersion,
@@ -60,15 +62,15 @@ def apply(world: World, plan: Plan) -> Applied:
     """Walk the steps of `plan`; an error of one stops only itself and what needs it."""
     seconds: dict[str, float] = {}
 
-    def execute(step: Step) -> Outcome:
+    def timed(step: Step) -> Outcome:
         began = world.monotonic()
         world.progress.started(step)
-        outcome = _guarded(world, step)
+        outcome = execute(world, step)
         seconds[step.id] = world.monotonic() - began
         world.progress.ended(step, outcome, seconds[step.id])
         return outcome
 
-    outcomes = walk(plan.steps, execute, lambda step: _claims(world, step))
+    outcomes = walk(plan.steps, timed, lambda step: claims(world, step))
     return Applied(plan, _linked(world, plan, outcomes), seconds)
 
 
@@ -90,10 +92,12 @@ def _linked(world: World, plan: Plan, outcomes: Mapping[str, Outcome]) -> Mappin
     return outcomes
 
 
-def in_force(world: World) -> bool:
+def in_force(desired: Desired, ledger: Ledger) -> bool:
     """Whether the revision is already written down as the one in force, so that an idle pass writes nothing."""
-    known = world.observed.ledger.experiments.get(world.desired.project)
-    return known is not None and all(known.tags.get(tag) == value for tag, value in _in_force(world).items())
+    known = ledger.experiments.get(desired.project)
+    return known is not None and all(
+        known.tags.get(tag) == value for tag, value in _in_force(desired).items()
+    )
 
 
 def record_asked(world: World) -> None:
@@ -119,7 +123,7 @@ def record_revision(world: World) -> None:
     """Write down that the revision is in force, in MLflow, where it survives the loss of all else."""
     name = world.desired.project
     known = world.observed.ledger.experiments.get(name)
-    tags = _in_force(world) | {
+    tags = _in_force(world.desired) | {
         APPLIED_AT: promote.timestamp(world.now()),
         PROJECT_TAG: name,
         RESOURCE_TAG: f"Project/{name}",
@@ -131,13 +135,13 @@ def record_revision(world: World) -> None:
         world.tracker.update_experiment(known.experiment_id, tags=tags)
 
 
-def _in_force(world: World) -> dict[str, str]:
-    revision = world.desired.revision
-    good = {APPLIED_GOOD: revision} if world.desired.whole else {}
-    return {APPLIED_REVISION: revision, APPLIED_FOLDER: world.desired.folder, **good}
+def _in_force(desired: Desired) -> dict[str, str]:
+    good = {APPLIED_GOOD: desired.revision} if desired.whole else {}
+    return {APPLIED_REVISION: desired.revision, APPLIED_FOLDER: desired.folder, **good}
 
 
-def _guarded(world: World, step: Step) -> Outcome:
+def execute(world: World, step: Step) -> Outcome:
+    """Carry out one step; whatever goes wrong is its outcome."""
     if world.stop.is_set():
         return Left("stopped before it was begun")
     try:
@@ -203,7 +207,7 @@ def _update_experiment(world: World, work: UpdateExperiment) -> Outcome:
     return Done()
 
 
-def _claims(world: World, step: Step) -> Claims:
+def claims(world: World, step: Step) -> Claims:
     """Trials of one experiment run `parallel` at a time, local jobs as the cores allow, ledger writes a few."""
     match step.work:
         case TrainTrial(trial=trial):

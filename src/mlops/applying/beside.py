@@ -8,7 +8,7 @@ them in the ledger, so nothing of this is state: killed here, the next reconcile
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -81,17 +81,17 @@ class Beside:
         with self._lock:
             return self._count
 
-    def offer(self, offers: Iterable[Offer], wanted: Collection[str], mark: int) -> tuple[Step, ...]:
+    def offer(self, offers: Iterable[Offer], wanted: Callable[[Step], bool], mark: int) -> tuple[Step, ...]:
         """Begin what is offered; gives the steps that are cancelled because nobody wants them any more.
 
         Args:
-            wanted: ids of all slow steps of the plan, also of those that cannot begin yet.
+            wanted: whether a step that runs is still asked for.
             mark: taken before the look that the plan comes from.
         """
         with self._lock:
             cancelled = []
-            for name, running in self._running.items():
-                if name not in wanted and running.wanted:
+            for running in self._running.values():
+                if running.wanted and not wanted(running.step):
                     running.wanted = False
                     running.world.cancel_jobs = True
                     running.world.stop.set()

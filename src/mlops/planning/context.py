@@ -42,12 +42,15 @@ class Options:
     """What was asked for beside the revision.
 
     `refresh` names experiments to train on moved data, `base` a revision to plan against instead of the one
-    in force.
+    in force. `accept` is a revision that somebody accepts although it rewrites history; `refused` says why
+    another one was not taken, and this one, in force, is looked at in its place.
     """
 
     retry_stalled: bool = False
     refresh: frozenset[str] = frozenset()
     base: str | None = None
+    accept: str | None = None
+    refused: str | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Context:
     desired: Desired
     ledger: Ledger
     datasets: Mapping[str, ObservedDataset]
+    kept_data: Mapping[str, ObservedDataset]  # the same as kept experiments see them
     options: Options
     base: str | None
     index: RunIndex
@@ -82,6 +86,7 @@ class Context:
             desired=desired,
             ledger=observed.ledger,
             datasets=observed.datasets,
+            kept_data=observed.seen(kept=True),
             options=options,
             base=options.base or (project.tags.get(APPLIED_REVISION) if project else None),
             index=RunIndex.of(observed.ledger.runs.values()),
@@ -112,6 +117,10 @@ class Context:
 
     def run(self, run_id: str | None) -> ObservedRun | None:
         return self.ledger.runs.get(run_id) if run_id else None
+
+    def data_of(self, experiment: Key) -> Mapping[str, ObservedDataset]:
+        """The datasets as that experiment sees them: one that is kept sees them as they were."""
+        return self.kept_data if experiment in self.desired.kept else self.datasets
 
     def obstacle(self, key: Key, *dependencies: Key) -> Block | None:
         """The block that a broken or blocked dependency puts on `key`, if one does."""
