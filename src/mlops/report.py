@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from mlops.applying.promote import timestamp
 from mlops.applying.status import Standing, conditions_json, standings, with_failure
@@ -17,6 +17,9 @@ from mlops.resources import Key, Problem
 from mlops.resources.problem import printable
 from mlops.state import Event, StateReader
 from mlops.state.lease import described
+
+EVENTS_SHOWN: Final = 20  # of one resource
+_CONDITION: Final = ("type", "status", "reason", "message", "since", "revision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,9 @@ class Row:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
         """Read what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
-        conditions = tuple(dict(row) for row in data["conditions"])
+        conditions = tuple({name: _text(row[name]) for name in _CONDITION} for row in data["conditions"])
+        for row in conditions:
+            datetime.fromisoformat(str(row["since"]))
         ready = next((row for row in conditions if row["type"] == "Ready"), None)
         if ready is None:
             raise ValueError("a resource without the condition Ready")
@@ -54,7 +59,7 @@ class Row:
             Key(str(data["kind"]), str(data["name"])),
             str(data["sync"]),
             str(data["health"]),
-            data["revision"],
+            _text(data["revision"]),
             str(ready["message"]),
             str(ready["since"]),
             conditions,
@@ -160,12 +165,18 @@ class Report:
     def from_json(cls, data: Mapping[str, Any]) -> Report:
         """Read what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
         found = tuple(Row.from_json(row) for row in data["resources"])
-        feeds = {str(name): tuple(_key(one) for one in below) for name, below in data["feeds"].items()}
+        known = {row.key for row in found}
+        if not any(key.kind == "Project" for key in known):
+            raise ValueError("no Project among the resources")
+        feeds = {
+            name: tuple(key for key in map(_key, below) if key in known)
+            for name, below in data["feeds"].items()
+        }
         return cls(
             str(data["project"]),
             str(data["revision"]),
-            data["inForce"],
-            data["refused"],
+            _text(data["inForce"]),
+            _text(data["refused"]),
             tuple(dict(error) for error in data["errors"]),
             found,
             {row.key: feeds.get(str(row.key), ()) for row in found},
@@ -193,17 +204,6 @@ def event_json(event: Event) -> dict[str, Any]:
     }
 
 
-def finite(value: Any) -> Any:
-    """`value` with NaN and infinities as text, since JSON has no such numbers."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
-    return value
-
-
 def _error(problem: Problem) -> dict[str, Any]:
     return {
         "file": problem.location.file,
@@ -213,6 +213,12 @@ def _error(problem: Problem) -> dict[str, Any]:
         "message": f"{problem.field}: {problem.what}" if problem.field else problem.what,
         "fix": problem.fix,
     }
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
 
 
 def _key(text: str) -> Key:

@@ -7,12 +7,13 @@ ask for a piece that begins in the middle of a secret.
 
 from __future__ import annotations
 
+import base64
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from mlops.applying.collect import LOG_ARTIFACT
 from mlops.controller import View
@@ -44,6 +45,33 @@ class LogPiece:
     ended: bool
     next_run: str | None = None
     due: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able form; the data, which may end within a character, in base64."""
+        return {
+            "runId": self.run_id,
+            "name": self.name,
+            "status": self.status,
+            "data": base64.b64encode(self.data).decode(),
+            "nextOffset": self.next_offset,
+            "ended": self.ended,
+            "nextRun": self.next_run,
+            "due": self.due,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LogPiece:
+        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            str(data["runId"]),
+            str(data["name"]),
+            str(data["status"]),
+            base64.b64decode(data["data"], validate=True),
+            int(data["nextOffset"]),
+            data["ended"] is True,
+            None if data["nextRun"] is None else str(data["nextRun"]),
+            data["due"] is True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

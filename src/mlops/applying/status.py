@@ -37,6 +37,7 @@ _REASONS: Final = {
     "delete": "Deleted",
     "propose": "Proposed",
 }
+STEP_FAILED: Final = frozenset(f"{reason}Failed" for reason in _REASONS.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("plan", "Show what would change and why; writes nothing, runs nothing."),
     "apply": ("apply", "Make MLflow match the revision: train, register, bind, promote, heal."),
     "train": ("apply", "Do only the training that the plan holds."),
+    "daemon": ("daemon", "Keep MLflow as the branch says: follow commits, heal, until stopped."),
     "get": ("status", "List resources with sync, health, revision and age."),
     "describe": ("status", "Show one resource: conditions, gates, events."),
     "tree": ("status", "Draw the graph of resources with their status."),
@@ -29,11 +30,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "runs": ("runs", "List an experiment's trials: parameters, metrics, state; the best marked."),
     "logs": ("runs", "Print the training log of an experiment's newest run."),
     "history": ("history", "Tell who promoted what where, when, and on what evidence."),
+    "reconcile": ("reconcile", "Wake the daemon, or have it accept a rewritten history."),
     "suspend": ("suspend", "Freeze a resource: set spec.suspend in the working tree."),
     "resume": ("suspend", "Let a frozen resource go on: remove spec.suspend in the working tree."),
     "schema": ("schema", "Print the JSON Schema of a kind, or of all."),
     "version": ("schema", "Print the versions of mlops and of its stores."),
 }
+
+# Those that work with --server, too.
+OVER_HTTP: Final = ("get", "describe", "tree", "wait", "runs", "logs", "reconcile")
 
 
 class Commands(click.Group):
@@ -70,17 +75,26 @@ class Commands(click.Group):
 @click.option(
     "--project", metavar="DIR", help="The project's folder. Default: the nearest upward with mlops.yaml."
 )
+@click.option("--server", metavar="URL", help="Read from a daemon's HTTP API. Its token: MLOPS_API_TOKEN.")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
 @click.version_option(__version__, prog_name="mlops", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx: click.Context, project: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, project: str | None, server: str | None, debug: bool) -> None:
     """Argo CD for machine learning: git declares, MLflow is made to match.
 
     A pull request is the approval. Start with `mlops init`, then `mlops plan` and `mlops apply`.
     """
     from mlops.cli.output import guard_streams
 
-    ctx.obj = {"project": project, "debug": debug}
+    command = ctx.invoked_subcommand
+    if server is not None and project is not None:
+        raise click.UsageError("--project reads here and --server reads there: name one of them")
+    if server is not None and command in COMMANDS and command not in OVER_HTTP:
+        raise click.UsageError(
+            f"`mlops {command}` needs the project itself: leave out --server, and name it with --project. "
+            f"Over HTTP there are {', '.join(OVER_HTTP)}"
+        )
+    ctx.obj = {"project": project, "server": server, "debug": debug}
     guard_streams()
 
 

@@ -119,7 +119,7 @@ def one_line(text: str) -> str:
     return plain(" ".join(text.split()))
 
 
-def print_problems(problems: Iterable[Problem]) -> int:
+def print_problems(problems: Iterable[Problem | str]) -> int:
     """Print every problem with its place on stderr; gives how many there are."""
     count = 0
     for problem in problems:
@@ -132,6 +132,8 @@ def print_problems(problems: Iterable[Problem]) -> int:
 
 def print_json(value: Any) -> None:
     """Data for programs: valid JSON also where a metric is NaN."""
+    from mlops.finite import finite
+
     print(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
@@ -139,18 +141,9 @@ def print_yaml(value: Any) -> None:
     """Data as YAML."""
     import yaml
 
+    from mlops.finite import finite
+
     yaml.dump(finite(value), sys.stdout, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
-
-
-def finite(value: Any) -> Any:
-    """`value` with NaN and infinities as text, since JSON has no such numbers."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
-    return value
 
 
 def duration(text: str) -> float:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import codecs
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mlops.cli.output import console, open_controller, output_option, print_json, revision_options, say
-
-if TYPE_CHECKING:
-    from mlops.controller import Controller, View
+from mlops.cli.output import console, output_option, print_json, revision_options, say
+from mlops.cli.reader import Asked, open_reader
+from mlops.cli.status import chosen
 
 FOLLOW = 0.2  # seconds between looks at a growing log
+AGAIN = 1.0  # seconds between looks for the next attempt
 
 
 @click.command()
@@ -26,9 +26,8 @@ def runs(
     ctx: click.Context, experiment: str, revision: str | None, working_tree: bool, output: str | None
 ) -> int:
     """List the trials of EXPERIMENT: parameters, metrics, fingerprint, state; the best is marked."""
-    controller = open_controller(ctx)
-    view = controller.look(revision, working_tree=working_tree)
-    status = _experiment(view, experiment)
+    report = open_reader(ctx).report(Asked(revision, working_tree))
+    status = chosen(report.rows, f"Experiment/{_name(experiment)}")[0].status or {"runs": [], "best": None}
     if output == "json":
         print_json(status)
         return 0
@@ -61,80 +60,35 @@ def runs(
 @revision_options
 @click.pass_context
 def logs(ctx: click.Context, experiment: str, follow: bool, revision: str | None, working_tree: bool) -> int:
-    """Print the training log of the experiment's newest run."""
-    from mlops.applying.collect import LOG_ARTIFACT
-    from mlops.errors import MlopsError
-    from mlops.planning.runs import FINGERPRINT, is_open
+    """Print the training log of the experiment's newest run.
 
-    controller = open_controller(ctx)
-    view = controller.look(revision, working_tree=working_tree)
-    name = _name(experiment)
-    _experiment(view, name)
-    full = view.desired.ledger_name(name)
-    ours = [r for r in view.observed.ledger.runs.values() if r.experiment == full and FINGERPRINT in r.tags]
-    if not ours:
-        raise MlopsError(f"Experiment/{name} has no run yet", fix="Train it with `mlops apply`")
-    newest = max(ours, key=lambda run: (run.started_ms, run.run_id))
-    say(f"run {newest.run_id} ({newest.name}, {newest.status.lower()})")
-    if is_open(newest):
-        _live(controller, view, name, newest.run_id, follow=follow)
-        return 0
-    data = controller.tracker.read_artifact(newest.run_id, LOG_ARTIFACT)
-    if data is None:
-        raise MlopsError(
-            f"run {newest.run_id} has no log", fix="It was not trained by mlops, or its artifacts are gone"
-        )
-    sys.stdout.write(data.decode("utf-8", "replace"))
-    return 0
-
-
-def _live(controller: Controller, view: View, name: str, run_id: str, *, follow: bool) -> None:
-    """The log of a job that still runs, or that nobody collected yet."""
-    from mlops.execution.registry import executor
-    from mlops.resources import Experiment, Key
-
-    resource = view.desired.resources[Key("Experiment", name)]
-    assert isinstance(resource, Experiment)
-    jobs = executor(resource.spec.executor, controller.home / "jobs")
-    clean = controller.redactor.stream()  # a secret, like a character, may end in the next piece
+    With -f it goes on while the run does, and with the next attempt if this one failed and is tried again.
+    """
+    reader, asked = open_reader(ctx), Asked(revision, working_tree)
+    name, run_id, offset = _name(experiment), None, 0
     text = codecs.getincrementaldecoder("utf-8")("replace")
-    offset = 0
     while True:
-        ended = jobs.poll(run_id).ended or not follow
-        chunk = jobs.log(run_id, offset)
-        while chunk:
-            sys.stdout.write(text.decode(clean.feed(chunk)))
-            offset += len(chunk)
-            chunk = jobs.log(run_id, offset)
-        if ended:
-            sys.stdout.write(text.decode(clean.flush(), True))
-            return
+        piece = reader.log(name, run_id, offset, asked)
+        if piece.run_id != run_id:
+            say(f"run {piece.run_id} ({piece.name}, {piece.status})")
+        run_id, offset = piece.run_id, piece.next_offset
+        sys.stdout.write(text.decode(piece.data))  # a character, too, may end in the next piece
+        if piece.data and not piece.ended:
+            continue
+        if piece.ended or not follow:
+            sys.stdout.write(text.decode(b"", True))
+            text.reset()
+        if not follow or (piece.ended and piece.next_run is None and not piece.due):
+            return 0
+        if piece.ended and piece.next_run is not None:
+            run_id, offset = piece.next_run, 0
+            continue
         sys.stdout.flush()
-        time.sleep(FOLLOW)
+        time.sleep(AGAIN if piece.ended else FOLLOW)
 
 
 def _name(text: str) -> str:
     return text.partition("/")[2] if text.lower().startswith("experiment/") else text
-
-
-def _experiment(view: View, text: str) -> Any:
-    """The status of an Experiment; raises MlopsError when none has this name."""
-    from difflib import get_close_matches
-
-    from mlops.errors import MlopsError
-    from mlops.resources import Key
-
-    name = _name(text)
-    made = view.planned.assessments.get(Key("Experiment", name))
-    if made is None:
-        near = get_close_matches(
-            name, [key.name for key in view.planned.assessments if key.kind == "Experiment"], n=1
-        )
-        raise MlopsError(
-            f"Experiment/{name} is not declared",
-            fix=f"Did you mean {near[0]}?" if near else "See `mlops get`",
-        )
-    return made.status or {"runs": [], "best": None}
 
 
 def _number(value: float | None) -> str:

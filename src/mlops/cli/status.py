@@ -10,17 +10,17 @@ import click
 from mlops.cli.output import (
     console,
     one_line,
-    open_controller,
     output_option,
+    plain,
     print_json,
     print_problems,
     print_yaml,
     revision_options,
 )
+from mlops.cli.reader import Asked, open_reader
 
 if TYPE_CHECKING:
-    from mlops.controller import Controller, View
-    from mlops.report import Row
+    from mlops.report import Report, Row
     from mlops.resources import Key
 
 STYLES: Final = {
@@ -41,6 +41,7 @@ MARKS: Final = {
     "Suspended": "‖",
     "Unknown": "?",
 }
+GATES: Final = {"passed": "✓", "failed": "✗", "error": "✗", "pending": "…", "skipped": "-"}
 
 
 @click.command()
@@ -52,23 +53,20 @@ def get(
     ctx: click.Context, what: str | None, revision: str | None, working_tree: bool, output: str | None
 ) -> int:
     """List resources with sync, health, revision and age; of one KIND, or one KIND/NAME."""
-    from mlops.report import report, rows
+    from mlops.report import problem_text
 
-    controller = open_controller(ctx)
-    view = controller.look(revision, working_tree=working_tree)
-    found = _chosen(rows(view, controller.state, controller.now()), what)
+    reader = open_reader(ctx)
+    report = reader.report(Asked(revision, working_tree))
+    found = chosen(report.rows, what)
     if output in ("json", "yaml"):
-        whole = report(view, controller.state, controller.now())
-        names = {(row.key.kind, row.key.name) for row in found}
-        whole["resources"] = [row for row in whole["resources"] if (row["kind"], row["name"]) in names]
-        (print_json if output == "json" else print_yaml)(whole)
+        (print_json if output == "json" else print_yaml)(report.chosen(found))
     elif output == "name":
         for row in found:
-            print(row.key)
+            print(plain(str(row.key)))
     else:
-        print_problems(view.loaded.problems)
-        _table(found, controller.now())
-    return 1 if view.loaded.problems else 0
+        print_problems(map(problem_text, report.errors))
+        _table(found, reader.now())
+    return 1 if report.errors else 0
 
 
 @click.command()
@@ -80,37 +78,25 @@ def describe(
     ctx: click.Context, what: str, revision: str | None, working_tree: bool, output: str | None
 ) -> int:
     """Show one resource: what it declares, its conditions, its gates or runs, and its events."""
-    from mlops.report import rows
     from mlops.resources import Key
 
-    controller = open_controller(ctx)
-    view = controller.look(revision, working_tree=working_tree)
-    row = _chosen(rows(view, controller.state, controller.now()), str(Key.parse(what)))[0]
-    events = controller.state.events(str(row.key), limit=20)
+    reader = open_reader(ctx)
+    key = Key.parse(what)
+    report = reader.report(Asked(revision, working_tree))
+    row = chosen(report.rows, str(key))[0]
+    events = reader.events(str(key))
     if output is not None:
-        shown = row.to_json() | {
-            "events": [
-                {
-                    "at": e.at,
-                    "reason": e.reason,
-                    "message": e.message,
-                    "revision": e.revision,
-                    "count": e.count,
-                }
-                for e in events
-            ]
-        }
-        (print_json if output == "json" else print_yaml)(shown)
+        (print_json if output == "json" else print_yaml)(row.to_json() | {"events": events})
         return 0
-    _describe(controller, view, row)
+    _describe(report, row, reader.now())
     terminal = console()
     terminal.print("\nEvents", style="bold")
     for event in events:
-        times = f" ×{event.count}" if event.count > 1 else ""
-        moment = _age(event.last_at or event.at, controller.now())
-        style = "yellow" if event.severity == "warning" else None
+        times = f" ×{event['count']}" if event["count"] > 1 else ""
+        moment = _age(event["lastAt"], reader.now())
+        style = "yellow" if event["severity"] == "warning" else None
         terminal.print(
-            f"  {moment:>5} ago  {event.reason}{times}: {event.message}", style=style, markup=False
+            f"  {moment:>5} ago  {event['reason']}{times}: {event['message']}", style=style, markup=False
         )
     if not events:
         terminal.print("  none recorded", style="dim")
@@ -125,23 +111,22 @@ def tree(ctx: click.Context, revision: str | None, working_tree: bool) -> int:
     from rich.text import Text
     from rich.tree import Tree
 
-    from mlops.report import children, rows
+    from mlops.report import problem_text
 
-    controller = open_controller(ctx)
-    view = controller.look(revision, working_tree=working_tree)
-    print_problems(view.loaded.problems)
-    found = {row.key: row for row in rows(view, controller.state, controller.now())}
-    feeds = children(view)
+    report = open_reader(ctx).report(Asked(revision, working_tree))
+    print_problems(map(problem_text, report.errors))
+    found = {row.key: row for row in report.rows}
+    feeds = report.feeds
     fed = {child for below in feeds.values() for child in below}
     top = next(key for key in found if key.kind == "Project")
     drawn: set[Key] = set()
 
     def label(row: Row) -> Text:
-        text = Text(f"{MARKS[row.health]} ", style=STYLES[row.health])
-        text.append(str(row.key), style="bold")
+        text = Text(f"{MARKS.get(row.health, '?')} ", style=STYLES.get(row.health, ""))
+        text.append(one_line(str(row.key)), style="bold")
         text.append(f"  {one_line(row.message)}", style="dim")
         if row.sync != "Synced":
-            text.append(f"  {row.sync}", style=STYLES[row.sync])
+            text.append(f"  {one_line(row.sync)}", style=STYLES.get(row.sync, ""))
         return text
 
     def grow(branch: Tree, key: Key) -> None:
@@ -159,10 +144,10 @@ def tree(ctx: click.Context, revision: str | None, working_tree: bool) -> int:
         if key != top and key not in fed:
             grow(root, key)
     console().print(root)
-    return 1 if view.loaded.problems else 0
+    return 1 if report.errors else 0
 
 
-def _chosen(found: tuple[Row, ...], what: str | None) -> tuple[Row, ...]:
+def chosen(found: tuple[Row, ...], what: str | None) -> tuple[Row, ...]:
     """The rows of a KIND or KIND/NAME; raises MlopsError when there is no such resource."""
     from difflib import get_close_matches
 
@@ -193,11 +178,11 @@ def _table(found: tuple[Row, ...], now: float) -> None:
         table.add_column(title, overflow="fold", no_wrap=title in ("SYNC", "HEALTH", "REVISION", "AGE"))
     for row in found:
         table.add_row(
-            row.key.kind,
-            row.key.name,
+            _plain(row.key.kind),
+            _plain(row.key.name),
             _styled(row.sync),
             _styled(row.health),
-            (row.revision or "")[:8],
+            _plain((row.revision or "")[:8]),
             _age(_seconds(row.since), now),
             _plain(row.message),
         )
@@ -207,7 +192,7 @@ def _table(found: tuple[Row, ...], now: float) -> None:
 def _styled(word: str) -> Any:
     from rich.text import Text
 
-    return Text(word, style=STYLES.get(word, ""))
+    return Text(one_line(word), style=STYLES.get(word, ""))
 
 
 def _plain(text: str) -> Any:
@@ -216,13 +201,13 @@ def _plain(text: str) -> Any:
     return Text(one_line(text))
 
 
-def _describe(controller: Controller, view: View, row: Row) -> None:
+def _describe(report: Report, row: Row, now: float) -> None:
     from rich.table import Table
 
     terminal = console()
     terminal.print(str(row.key), style="bold", markup=False)
-    if row.key in view.loaded.locations:
-        terminal.print(f"declared in {view.loaded.locations[row.key]}", style="dim", markup=False)
+    if row.key in report.places:
+        terminal.print(f"declared in {report.places[row.key]}", style="dim", markup=False)
     terminal.print(
         f"sync {row.sync}, health {row.health}, revision {(row.revision or 'none')[:12]}", markup=False
     )
@@ -233,7 +218,7 @@ def _describe(controller: Controller, view: View, row: Row) -> None:
     for title in ("  TYPE", "STATUS", "REASON", "AGE", "MESSAGE"):
         table.add_column(title, overflow="fold")
     for condition in row.conditions:
-        age = _age(_seconds(condition["since"]), controller.now())
+        age = _age(_seconds(condition["since"]), now)
         cells = (f"  {condition['type']}", condition["status"], condition["reason"], age)
         table.add_row(*cells, _plain(condition["message"]))
     terminal.print(table)
@@ -241,7 +226,7 @@ def _describe(controller: Controller, view: View, row: Row) -> None:
     if gates:
         terminal.print("\nGates", style="bold")
     for gate in gates:
-        sign = {"passed": "✓", "failed": "✗", "error": "✗", "pending": "…", "skipped": "-"}[gate["status"]]
+        sign = GATES.get(gate["status"], "?")
         terminal.print(f"  {sign} {gate['name']} {gate['required']}: {gate['message']}", markup=False)
     rest = {name: value for name, value in row.status.items() if name not in ("gates", "runs") and value}
     if rest:

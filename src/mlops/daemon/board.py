@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from mlops.report import finite
+from mlops.finite import finite
 from mlops.training_log import LogPiece
 
 Role = Literal["leader", "standby", "starting"]
