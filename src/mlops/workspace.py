@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -14,6 +16,7 @@ from mlops.observation.settings import absolute_uri, substitute
 from mlops.redaction import Redactor
 from mlops.resources import Loaded, Project, load
 from mlops.resources.loading import ParseCache
+from mlops.source.ancestry import first_parents
 from mlops.source.paths import is_safe
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
@@ -24,20 +27,53 @@ if TYPE_CHECKING:  # imported when a store is opened: `validate` is quick
 
 PROJECT_FILE: Final = "mlops.yaml"
 FOLDER: Final = ".mlops"
+MIRROR_NOTE: Final = "mirror.json"
+MOST_BEFORE: Final = 50  # commits that are looked at for a usable Project before a broken one
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """A project without a checkout: the mirror of its repository, and the project's folder in it."""
+
+    repository: Path
+    folder: str = ""
+
+    def write(self, home: Path) -> None:
+        """Leave a note in the daemon's home, by which other commands find the project there."""
+        home.mkdir(parents=True, exist_ok=True)
+        partial = home / f"{MIRROR_NOTE}.partial"
+        partial.write_text(json.dumps({"repository": str(self.repository), "folder": self.folder}))
+        partial.replace(home / MIRROR_NOTE)
+
+    @classmethod
+    def read(cls, home: Path) -> Mirrored | None:
+        """What a daemon noted in its home; None where it is none."""
+        try:
+            note = json.loads((home / MIRROR_NOTE).read_text())
+            return cls(Path(note["repository"]), str(note["folder"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 class Workspace:
-    """A project folder with its repository; stores are opened when they are first needed."""
+    """A project folder with its repository; stores are opened when they are first needed.
+
+    Args:
+        root: the folder of the checkout that holds `mlops.yaml`, or the home of a daemon without a checkout.
+        mirror: where the repository is if there is no checkout.
+    """
 
     def __init__(
         self,
         root: Path,
         *,
+        mirror: Mirrored | None = None,
         environ: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.root = root
+        self._mirror = mirror
         self.environ = dict(os.environ if environ is None else environ)
         self.now = now
         self.monotonic = monotonic
@@ -59,6 +95,8 @@ class Workspace:
         for folder in (place, *place.parents):
             if (folder / PROJECT_FILE).is_file():
                 return cls(folder)
+            if (mirror := Mirrored.read(folder)) is not None:
+                return cls(folder, mirror=mirror)
         raise MlopsError(
             f"no {PROJECT_FILE} in {place} or any folder above it",
             fix="Go into a project, name one with --project DIR, or make one with `mlops init`",
@@ -82,7 +120,7 @@ class Workspace:
     @cached_property
     def repository(self) -> Repository:
         """The git repository that the project is in."""
-        return Repository.discover(self.root)
+        return Repository.discover(self.root if self._mirror is None else self._mirror.repository)
 
     @cached_property
     def home(self) -> Path:
@@ -91,7 +129,8 @@ class Workspace:
 
     def snapshot(self, revision: str | None = None, *, working_tree: bool = False) -> Snapshot:
         """The project's files at a revision (default: HEAD), or as they stand in the working tree."""
-        inside = self.repository.relative(self.root)
+        mirror = self._mirror
+        inside = self.repository.relative(self.root) if mirror is None else mirror.folder
         if working_tree:
             return WorkingTreeSnapshot(self.repository, inside)
         if revision is None and self.repository.head() is None:
@@ -104,18 +143,34 @@ class Workspace:
         return GitSnapshot(self.repository, commit.sha, inside)
 
     def open(self, snapshot: Snapshot) -> Project:
-        """Read the Project alone and open its stores; raises MlopsError when there is no usable one."""
+        """Read the Project alone and open its stores, or those of the nearest one before a broken one.
+
+        Raises MlopsError when there is no usable one.
+        """
         _refuse_tracked_state(snapshot)
+        project = self.project_at(snapshot) or self._project_before(snapshot)
+        if project is None:
+            raise self.no_project(snapshot)
+        self._open(project)
+        return project
+
+    def _project_before(self, snapshot: Snapshot) -> Project | None:
+        """The nearest usable Project among the commits before; it says where the stores are, and its name."""
+        if not snapshot.revision:
+            return None
+        before = first_parents(self.repository, snapshot.revision, MOST_BEFORE)
+        shas = (snapshot.revision, *before) if isinstance(snapshot, WorkingTreeSnapshot) else before
+        found = (self.project_at(GitSnapshot(self.repository, sha, snapshot.root)) for sha in shas)
+        return next((project for project in found if project is not None), None)
+
+    def no_project(self, snapshot: Snapshot) -> MlopsError:
+        """Why there is no usable Project."""
         if PROJECT_FILE not in snapshot.entries():
-            raise self._without_project(snapshot)
-        head = self._head(snapshot)
-        if head.project is None:
-            raise MlopsError(
-                "\n".join(str(problem) for problem in head.problems) or f"{PROJECT_FILE} declares no Project",
-                fix="Nothing can be done without a Project: mend it first",
-            )
-        self._open(head.project)
-        return head.project
+            return self._without_project(snapshot)
+        return MlopsError(
+            "\n".join(map(str, self._head(snapshot).problems)) or f"{PROJECT_FILE} declares no Project",
+            fix="Nothing can be done without a Project: mend it first",
+        )
 
     def project_at(self, snapshot: Snapshot) -> Project | None:
         """The Project of a snapshot, read alone; None where there is no usable one."""
@@ -135,7 +190,10 @@ class Workspace:
         )
 
     def load(self, snapshot: Snapshot) -> tuple[Project, Loaded]:
-        """Read and check all resources; raises MlopsError only when there is no usable Project."""
+        """Read and check all resources, and open the stores of their Project; raises as `open` does.
+
+        Where the Project is broken, the nearest usable one before it is given.
+        """
         project = self.open(snapshot)
         loaded = load(snapshot, self._parsed())
         return loaded.project or project, loaded

@@ -1,0 +1,211 @@
+"""Where the daemon's revisions come from: a branch of a local repository, of a remote's mirror, or the files here.
+
+`head` is cheap and asked several times a second. What is slow, a fetch, runs on a thread of its own, so that a
+git host that hangs delays no heal.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mlops.daemon.retries import backoff
+from mlops.daemon.wakeups import FILES, REVISION, WEBHOOK
+from mlops.errors import MlopsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlops.source.mirror import Mirror
+    from mlops.source.repository import Repository
+
+JITTER: Final = 0.1  # of the interval: daemons that were started together do not ask the host together
+DEBOUNCE: Final = 0.2  # seconds of quiet in the working tree before its files are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the branch stands. `sha` is None without one; `problem` says what stands in the way of knowing."""
+
+    sha: str | None
+    problem: str | None = None
+
+
+class Following(Protocol):
+    """A branch that is followed."""
+
+    def start(self, moved: Callable[[str], None]) -> None:
+        """Begin to watch; `moved` is called with a reason, from any thread."""
+        ...
+
+    def head(self) -> Head:
+        """Where the branch stands now, as far as it is known."""
+        ...
+
+    def follow(self, branch: str, interval: float) -> None:
+        """What the Project says: the branch, and how often (in seconds) to ask for it."""
+        ...
+
+    def keep(self, *shas: str) -> None:
+        """See to it that these commits are not lost when history is rewritten."""
+        ...
+
+    def ask(self) -> None:
+        """Ask the remote now: somebody says that there is news."""
+        ...
+
+    def close(self) -> None:
+        """Stop watching."""
+        ...
+
+
+@dataclass(slots=True)
+class LocalBranch:
+    """A branch of the repository here; with `files`, the working tree on top of what is checked out."""
+
+    repository: Repository
+    root: Path
+    files: bool = False
+    warn: Callable[[str], None] = lambda warning: None
+    _branch: str | None = None
+    _moved: Callable[[str], None] = lambda reason: None
+    _watches: ExitStack = field(default_factory=ExitStack)
+
+    def start(self, moved: Callable[[str], None]) -> None:
+        self._moved = moved
+        if self.files:
+            self._watch_files()
+
+    def head(self) -> Head:
+        if self.files:
+            return Head(self.repository.head())
+        branch = self._branch
+        sha = self.repository.tip(branch) if branch is not None else self.repository.head()
+        if sha is not None:
+            return Head(sha)
+        return Head(None, f"branch {branch} does not exist here" if branch else "there is no commit yet")
+
+    def follow(self, branch: str, interval: float) -> None:
+        if self.files or branch == self._branch:
+            return
+        from mlops.source.watching import watch_refs
+
+        self._branch = branch
+        self._watches.close()
+        try:
+            self._watches.enter_context(watch_refs(self.repository, branch, lambda: self._moved(REVISION)))
+        except MlopsError as error:  # the branch is looked at several times a second anyway
+            self.warn(f"{error}; the branch is polled instead")
+
+    def keep(self, *shas: str) -> None:
+        """Nothing: the repository is the user's, and no ref is written into it."""
+
+    def ask(self) -> None:
+        self._moved(REVISION)
+
+    def close(self) -> None:
+        self._watches.close()
+
+    def _watch_files(self) -> None:
+        from mlops.source.watching import watch_files
+
+        quiet = _Quiet(DEBOUNCE, lambda: self._moved(FILES))
+        self._watches.callback(quiet.close)
+        try:
+            self._watches.enter_context(watch_files(self.root, quiet.touch, ignore=(".git", ".mlops")))
+        except MlopsError as error:
+            self.warn(f"{error}; the files are looked at every Project.spec.source.interval instead")
+
+
+@dataclass(slots=True)
+class RemoteBranch:
+    """A branch of a remote repository, fetched into a mirror by a thread of its own."""
+
+    mirror: Mirror
+    repository: Repository
+    branch: str
+    interval: float = 60.0
+    fetched: Callable[[float, MlopsError | None], None] = lambda seconds, error: None
+    monotonic: Callable[[], float] = time.monotonic
+    _problem: str | None = "it was not fetched yet"
+    _moved: Callable[[str], None] = lambda reason: None
+    _news: threading.Event = field(default_factory=threading.Event)
+    _closed: bool = False
+    _thread: threading.Thread | None = None
+
+    def start(self, moved: Callable[[str], None]) -> None:
+        self._moved = moved
+        self._thread = threading.Thread(target=self._fetch_on_and_on, name="mlops-fetch", daemon=True)
+        self._thread.start()
+
+    def head(self) -> Head:
+        return Head(self.repository.tip(self.branch), self._problem)
+
+    def follow(self, branch: str, interval: float) -> None:
+        self.interval = interval
+        if branch != self.branch:
+            self.branch = branch
+            self._news.set()
+
+    def keep(self, *shas: str) -> None:
+        self.mirror.keep(shas)
+
+    def ask(self) -> None:
+        self._news.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._news.set()
+
+    def _fetch_on_and_on(self) -> None:
+        failures = 0
+        while not self._closed:
+            self._news.clear()
+            failures = 0 if self._fetch() else failures + 1
+            pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)
+            self._news.wait(max(pause, backoff(failures)) if failures else pause)
+
+    def _fetch(self) -> bool:
+        branch, before, began = self.branch, self.repository.tip(self.branch), self.monotonic()
+        told = self._problem
+        try:
+            sha = self.mirror.fetch(branch)
+        except MlopsError as error:
+            self._problem = str(error)
+            self.fetched(self.monotonic() - began, error)
+            sha, well = before, False
+        else:
+            self._problem = f"branch {branch} is gone from the remote" if sha is None else None
+            self.fetched(self.monotonic() - began, None)
+            well = True
+        if sha != before or self._problem != told:
+            self._moved(WEBHOOK if self._news.is_set() else REVISION)
+        return well
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """Calls `then` once nothing has happened for `seconds`: an editor saves in several steps."""
+
+    seconds: float
+    then: Callable[[], None]
+    _timer: threading.Timer | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def touch(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = threading.Timer(self.seconds, self.then)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()

@@ -1,0 +1,224 @@
+"""The loop: wait for a reason, make a pass, and again, for months.
+
+One thread makes the passes. Slow steps run beside it (`mlops.applying.beside`), a fetch has a thread of its own,
+and whoever wants a pass wakes the loop up; a burst of reasons is one pass. Nothing in here has to survive: every
+pass starts from what is.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from mlops.daemon import wakeups
+from mlops.daemon.following import Following
+from mlops.daemon.journal import Journal
+from mlops.daemon.retries import backoff
+from mlops.daemon.term import Term
+from mlops.daemon.wakeups import Wakeups
+from mlops.errors import MlopsError, Stalled
+from mlops.state import Holder, LeaseHeld, LeaseLost, acquire
+from mlops.state.lease import described
+
+if TYPE_CHECKING:
+    from mlops.controller import Controller
+    from mlops.daemon.metrics import Result
+    from mlops.state import Lease
+
+COMMAND: Final = "mlops daemon"  # what others read as the holder of the lease
+PATIENCE: Final = 3.0  # seconds for steps beside the loop to let go when the daemon stops
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the loop spends its time, in seconds.
+
+    Attributes:
+        glance: between two looks at what cannot wake the loop: the store's change counter, requests.
+        rest: after a pass, times what it took, before a mere change in MLflow leads to the next one: training
+            that logs all the time must not keep the loop busy.
+        least: the shortest such rest.
+    """
+
+    glance: float = 0.25
+    rest: float = 4.0
+    least: float = 0.05
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Keeps MLflow as git says, until it is told to stop.
+
+    Args:
+        controller: the engine, over the project that is kept.
+        following: where revisions come from.
+        stop_jobs: whether stopping ends the jobs that run, instead of leaving them to be adopted.
+    """
+
+    controller: Controller
+    following: Following
+    journal: Journal
+    wakeups: Wakeups = field(default_factory=Wakeups)
+    pace: Pace = field(default_factory=Pace)
+    working_tree: bool = False
+    stop_jobs: bool = False
+    stopping: threading.Event = field(default_factory=threading.Event)
+    term: Term | None = None  # while this process leads
+    stands_by: bool = False  # while another process leads
+    came_round: float | None = None  # when the loop was last seen to go round, on the monotonic clock
+    _next_pass: float = 0.0  # when the interval asks for one, on the monotonic clock
+    _rested: float = 0.0  # until when a change in MLflow alone is no reason
+    _failures: int = 0  # passes in a row that could not even look
+    _not_before: float = 0.0
+
+    def run(self) -> None:
+        """Lead, or stand by to lead, until `stop`."""
+        self.following.start(self._moved)
+        try:
+            while not self.stopping.is_set():
+                try:
+                    self._open()
+                    self._stand_for_lead()
+                except LeaseHeld:  # stopped while standing by
+                    return
+                except LeaseLost as error:
+                    self.journal.say("LeaseLost", str(error), warning=True)
+                except MlopsError as error:
+                    self._put_off(error)
+                    self._wait_for_news()
+        finally:
+            self.following.close()
+            self.controller.close()
+
+    def stop(self) -> None:
+        """Ask the loop to end; from any thread, and from a signal handler."""
+        self.stopping.set()
+        if (term := self.term) is not None:
+            term.interrupt()
+        self.wakeups.wake(wakeups.REQUEST)
+
+    def _moved(self, reason: str) -> None:
+        """The branch or the files may have moved: a pass over an older revision gives way at once."""
+        term = self.term
+        if term is not None and term.outdated(self.following.head().sha):
+            term.interrupt()
+        self.wakeups.wake(reason)
+
+    def _wait_for_news(self) -> None:
+        """Sleep until it is time to try again, or the branch moved."""
+        while not self.stopping.is_set() and (left := self._not_before - self.controller.monotonic()) > 0:
+            self.wakeups.wait(min(left, 60.0))
+            if wakeups.REVISION in self.wakeups.take():
+                return
+
+    def _open(self) -> None:
+        """Open the stores that the followed revision names; they stay open for the daemon's life."""
+        head = self.following.head()
+        if head.sha is None:
+            raise MlopsError(head.problem or "there is nothing to follow", fix="It is looked for again.")
+        snapshot = self.controller.snapshot(head.sha, working_tree=self.working_tree)
+        source = self.controller.open(snapshot).spec.source
+        self.following.follow(source.branch, source.interval)
+
+    def _stand_for_lead(self) -> None:
+        controller = self.controller
+        holder = Holder.current(COMMAND, now=controller.now())
+        with acquire(
+            controller.state,
+            controller.project_name,
+            holder,
+            wait=None,
+            stop=self.stopping,
+            on_wait=self._stand_by,
+        ) as lease:
+            self.stands_by = False
+            self.journal.leads(True)
+            try:
+                self._lead(lease)
+            finally:
+                self.journal.leads(False)
+
+    def _stand_by(self, other: Holder) -> None:
+        self.stands_by = True
+        self.journal.say("StandingBy", f"{described(other)} leads")
+
+    def _lead(self, lease: Lease) -> None:
+        term = self.term = Term(
+            self.controller, self.following, self.journal, lease, self.wakeups.wake, self.working_tree
+        )
+        self.wakeups.wake(wakeups.START)
+        try:
+            while not self.stopping.is_set():
+                self.came_round = self.controller.monotonic()
+                lease.check()
+                self._glance(term)
+                if reasons := self._reasons():
+                    self._pass(term, reasons)
+                else:
+                    self.wakeups.wait(max(0.0, min(self.pace.glance, self._until_due())))
+        finally:
+            self.term = None
+            term.close(cancel=self.stop_jobs and self.stopping.is_set(), patience=PATIENCE)
+
+    def _glance(self, term: Term) -> None:
+        try:
+            term.glance()
+        except LeaseLost:
+            raise
+        except MlopsError as error:  # a disk that is full, a database that is locked: it goes by
+            if self.controller.monotonic() >= self._not_before:
+                self._put_off(error)
+
+    def _reasons(self) -> frozenset[str]:
+        """Why there should be a pass now; those that are put off are kept for later."""
+        now, term = self.controller.monotonic(), self.term
+        assert term is not None
+        reasons = self.wakeups.take()
+        if now >= self._next_pass:
+            reasons |= {wakeups.INTERVAL}
+        if (due := term.retries.due()) is not None and now >= due:
+            reasons |= {wakeups.RETRY}
+        later = set()
+        if now < self._not_before:  # the stores were out of reach a moment ago: only news is a reason
+            later = set(reasons) - {wakeups.REVISION, wakeups.FILES, wakeups.REQUEST, wakeups.WEBHOOK}
+        elif now < self._rested:
+            later = set(reasons) & {wakeups.LEDGER, wakeups.ENDED}
+        if later:
+            self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
+        return reasons - later
+
+    def _until_due(self) -> float:
+        """Seconds until something is due that nobody wakes the loop for."""
+        now, term = self.controller.monotonic(), self.term
+        due = [self._next_pass]
+        if term is not None and (retry := term.retries.due()) is not None:
+            due.append(retry)
+        if self.wakeups.kept:
+            due.append(max(self._rested, self._not_before))
+        return max(min(due), self._not_before) - now
+
+    def _pass(self, term: Term, reasons: frozenset[str]) -> None:
+        began = self.controller.monotonic()
+        result: Result = "failed"
+        try:
+            result = term.make_pass()
+            self._failures, self._not_before = 0, 0.0
+            self.journal.well()
+        except LeaseLost:
+            raise
+        except MlopsError as error:
+            self._put_off(error)
+        except Exception as error:  # a defect: the loop goes on, and says where it was
+            self._put_off(Stalled(f"{type(error).__name__}: {error}", fix="Report this."), defect=error)
+        finally:
+            ended = self.controller.monotonic()
+            self._next_pass = ended + term.interval
+            self._rested = ended + max(self.pace.least, self.pace.rest * (ended - began))
+            self.journal.passed(reasons, ended - began, result)
+
+    def _put_off(self, error: MlopsError, defect: Exception | None = None) -> None:
+        self._failures += 1
+        pause = backoff(self._failures)
+        self._not_before = self.controller.monotonic() + pause
+        self.journal.outage(error, pause, defect)

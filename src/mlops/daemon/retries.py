@@ -1,0 +1,83 @@
+"""When a step that did not come about is tried again: typed failures, each with its own patience.
+
+*Transient*: after 10 s, doubling to 10 min, with jitter. *Waiting* (a condition stands in the way that may go by
+itself): the same. *Stalled*: a human must act, so not before the step itself or the revision in force changes.
+Time is the loop's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, assert_never
+
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.errors import Stalled
+from mlops.planning.plan import Plan, Step, sha256_of
+from mlops.state.lease import LeaseLost
+
+FIRST: Final = 10.0  # seconds
+LONGEST: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Why a step is not tried now; `until` is on the monotonic clock, None for until something changes."""
+
+    signature: str
+    outcome: Outcome
+    failures: int
+    until: float | None
+
+
+def backoff(failures: int, jitter: Callable[[float, float], float] = random.uniform) -> float:
+    """Seconds to wait after so many failures in a row (at least one)."""
+    return float(min(LONGEST, FIRST * 2 ** min(failures - 1, 16)) * jitter(0.8, 1.2))
+
+
+@dataclass(slots=True)
+class Retries:
+    """What the loop remembers of failures; losing it costs one more attempt of each."""
+
+    rests: dict[str, Rest] = field(default_factory=dict)  # by step id
+
+    def note(self, step: Step, revision: str, outcome: Outcome, now: float) -> None:
+        """Remember how `step` of the plan of `revision` ended."""
+        match outcome:
+            case Done() | Left():
+                self.rests.pop(step.id, None)
+            case Failed(error=LeaseLost()):
+                pass  # whoever holds the lease next begins again
+            case Failed(error=Stalled()):
+                self.rests[step.id] = Rest(_signature(step, revision), outcome, 1, None)
+            case Failed() | Blocked():
+                before = self.rests.get(step.id)
+                failures = before.failures + 1 if before is not None else 1
+                until = now + backoff(failures)
+                self.rests[step.id] = Rest(_signature(step, revision), outcome, failures, until)
+            case _:
+                assert_never(outcome)
+
+    def resting(self, plan: Plan, now: float) -> Mapping[str, Rest]:
+        """The steps of `plan` that are not to be tried now; forgets those that it no longer holds."""
+        steps = {step.id: step for step in plan.steps}
+        self.rests = {name: rest for name, rest in self.rests.items() if name in steps}
+        return {
+            name: rest
+            for name, rest in self.rests.items()
+            if (rest.until is None or now < rest.until)
+            and rest.signature == _signature(steps[name], plan.revision)
+        }
+
+    def due(self) -> float | None:
+        """When the next one may be tried, on the monotonic clock."""
+        return min((rest.until for rest in self.rests.values() if rest.until is not None), default=None)
+
+    def clear(self) -> None:
+        """Try everything again: somebody asked for it."""
+        self.rests.clear()
+
+
+def _signature(step: Step, revision: str) -> str:
+    return sha256_of([step.to_json(), revision])

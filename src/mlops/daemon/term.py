@@ -1,0 +1,247 @@
+"""A term: the time in which this process leads. What it remembers ends with it, and can be made again.
+
+One pass: choose the revision, look, offer the slow steps to run beside, walk the quick ones, write down that the
+revision is in force, look again if anything was done, and record status and events on every way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mlops.applying.apply import Applied, claims, execute
+from mlops.applying.beside import Beside, Ended, Offer, is_slow
+from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
+from mlops.applying.status import Failure, Recorder
+from mlops.applying.world import Waits, World
+from mlops.daemon import wakeups
+from mlops.daemon.following import Following, Head
+from mlops.daemon.journal import Journal
+from mlops.daemon.requests import Request, Tally, answer, pending
+from mlops.daemon.retries import Retries
+from mlops.errors import MlopsError
+from mlops.planning.context import Options
+from mlops.planning.plan import Plan, Step, without
+from mlops.planning.work import TrainTrial
+
+if TYPE_CHECKING:
+    from mlops.controller import Controller, View
+    from mlops.daemon.metrics import Result
+    from mlops.state import Lease
+
+
+@dataclass(slots=True)
+class Term:
+    """One leadership of the daemon."""
+
+    controller: Controller
+    following: Following
+    journal: Journal
+    lease: Lease
+    wake: Callable[[str], None]
+    working_tree: bool = False
+    interval: float = 60.0  # seconds between passes without another reason
+    retries: Retries = field(default_factory=Retries)
+    view: View | None = None  # what the last pass saw
+    head: Head = field(default_factory=lambda: Head(None))
+    recorder: Recorder = field(init=False)
+    beside: Beside = field(init=False)
+    _world: World | None = None  # of the walk under way
+    _requests: tuple[Request, ...] = ()
+    _tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        controller = self.controller
+        self.recorder = Recorder(
+            controller.state, controller.redactor, controller.now, told=self.journal.event
+        )
+        self.beside = Beside(
+            execute, self.journal.began, lambda: self.wake(wakeups.ENDED), controller.monotonic
+        )
+
+    def outdated(self, head: str | None) -> bool:
+        """Whether the walk under way is of another revision than `head`."""
+        return self._world is not None and head is not None and head != self.head.sha
+
+    def interrupt(self) -> None:
+        """Let the walk under way end after the steps that it is at."""
+        if (world := self._world) is not None:
+            world.stop.set()
+
+    def glance(self) -> None:
+        """Look at what cannot wake the loop; cheap, several times a second."""
+        head = self.following.head()
+        if head != self.head:
+            self.wake(wakeups.REVISION)
+        if self.controller.ledger_moved():
+            self.wake(wakeups.LEDGER)
+        asked = pending(self.controller.state)
+        if [r.id for r in asked] != [r.id for r in self._requests]:
+            self.wake(wakeups.REQUEST)
+
+    def close(self, *, cancel: bool, patience: float) -> None:
+        """Leave the jobs to whoever leads next, or end them; what ended meanwhile is still recorded."""
+        self.beside.close(cancel=cancel, patience=patience)
+        if self.lease.held:
+            self._record_ended(self.beside.take_ended())
+
+    def make_pass(self) -> Result:
+        """One pass; gives what it came to."""
+        controller = self.controller
+        self._requests = pending(controller.state)
+        self.head = self.following.head()
+        if self.head.sha is None:
+            raise MlopsError(self.head.problem or "there is nothing to follow", fix="It is looked for again")
+        if self._tally.revision != self.head.sha:
+            self._tally = Tally(self.head.sha)
+        mark = self.beside.mark()
+        options = self._options(self.head.sha)
+        view = self._look(options)
+        self._settings(view)
+        plan = view.planned.plan
+        ended = self.beside.take_ended()
+        self._record_ended(ended)
+        world = controller.world(view, self.journal, self.lease.check, Waits(wait=False))
+        resting = self.retries.resting(plan, controller.monotonic())
+        self._offer(view, plan, resting, mark)
+        slow = {step.id for step in plan.steps if is_slow(step)}
+        quick = without(plan, slow | resting.keys())
+        applied, after = Applied(quick, {}, {}), view
+        self._world = world
+        try:
+            if self.outdated(self.following.head().sha):
+                world.stop.set()
+            coming = view.coming and not self.working_tree
+            applied = controller.carry_out(world, quick, coming=coming)
+            if coming or applied.having(Done):
+                after = self._look(replace(options, retry_stalled=False))
+        finally:
+            self._world = None
+            self._record(after, applied)
+        self.view = after
+        self._answer(after, applied)
+        return self._result(after, applied, bool(ended))
+
+    def _look(self, options: Options) -> View:
+        revision = None if self.working_tree else self.head.sha
+        return self.controller.look_for(revision, working_tree=self.working_tree, options=options)
+
+    def _options(self, head: str) -> Options:
+        """What the requests say that git does not."""
+        if self._requests:
+            self.retries.clear()  # somebody asks: nothing rests any longer
+        taken = any(r.accept_rewrite and r.revision in (None, head) for r in self._requests)
+        again = any(request.retry_stalled for request in self._requests)
+        return Options(retry_stalled=again, accept=head if taken else None)
+
+    def _settings(self, view: View) -> None:
+        source = view.project.spec.source
+        self.interval = source.interval
+        self.following.follow(source.branch, source.interval)
+        base = view.planned.plan.base
+        self.following.keep(*{sha for sha in (base, view.good, view.snapshot.revision) if sha})
+
+    def _offer(self, view: View, plan: Plan, resting: Collection[str], mark: int) -> None:
+        """Hand over the slow steps that nothing stands before, and cancel what nobody wants any more."""
+        ids = {step.id for step in plan.steps}
+        startable = [
+            step
+            for step in without(plan, resting).steps
+            if is_slow(step) and ids.isdisjoint(step.needs) and step.id not in resting
+        ]
+
+        def world(step: Step) -> Callable[[], World]:
+            slim = view.around(step)
+            return lambda: self.controller.world(slim, self.journal, self.lease.check, Waits(wait=True))
+
+        whole = self.controller.world(view, self.journal, self.lease.check, Waits(wait=False))
+        offers = [Offer(step, claims(whole, step), world(step)) for step in startable]
+        declared = {
+            (name, state.trial.fingerprint)
+            for name, states in view.planned.trials.items()
+            for state in states
+        }
+
+        def wanted(step: Step) -> bool:
+            if isinstance(step.work, TrainTrial):
+                trial = step.work.trial
+                return step.id in ids or (trial.experiment, trial.fingerprint) in declared
+            return step.id in ids
+
+        for step in self.beside.offer(offers, wanted, mark):
+            self.journal.cancelling(step, plan.revision)
+
+    def _record_ended(self, ended: list[Ended]) -> None:
+        now = self.controller.monotonic()
+        for one in ended:
+            self.retries.note(one.step, one.revision, one.outcome, now)
+            self._tally.add(one.step, one.outcome)
+        self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended)
+
+    def _record(self, view: View, applied: Applied) -> None:
+        """The one place that writes what a pass came to, on every way out."""
+        now = self.controller.monotonic()
+        rows: list[tuple[Step, str, Outcome, float | None]] = []
+        for step in applied.plan.steps:
+            if (outcome := applied.outcomes.get(step.id)) is not None and not isinstance(outcome, Left):
+                self.retries.note(step, applied.plan.revision, outcome, now)
+                self._tally.add(step, outcome)
+                rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
+        self.lease.check()
+        self.recorder.steps(rows)
+        self.recorder.blocks(view.planned.plan)
+        plan = view.planned.plan
+        self.recorder.status(view.planned.assessments, revision=plan.revision, failures=self._failures(plan))
+        self.journal.stands(view)
+
+    def _failures(self, plan: Plan) -> Mapping[str, Failure]:
+        found: dict[str, Failure] = {}
+        for step in plan.steps:
+            rest = self.retries.rests.get(step.id)
+            failure = Failure.of(step, rest.outcome) if rest is not None else None
+            if failure is not None:
+                found.setdefault(step.resource, failure)
+        return found
+
+    def _result(self, view: View, applied: Applied, ended: bool) -> Result:
+        taken = self.beside.taken()
+        resting = self.retries.resting(view.planned.plan, self.controller.monotonic())
+        left = without(view.planned.plan, {*taken, *resting})
+        if left.steps or (view.coming and not self.working_tree):
+            self.wake(wakeups.UNSETTLED)
+        running = sum(taken.values())
+        self.journal.queue(running=running, waiting=len(taken) - running, steps=len(view.planned.plan.steps))
+        if any(isinstance(outcome, Left) for outcome in applied.outcomes.values()):
+            return "interrupted"
+        if applied.having(Failed, Blocked):
+            return "failed"
+        return "changed" if ended or applied.having(Done) else "unchanged"
+
+    def _answer(self, view: View, applied: Applied) -> None:
+        """Answer the requests that this pass fulfilled, or that nothing can fulfil."""
+        busy = bool(self.beside.taken()) or any(isinstance(o, Left) for o in applied.outcomes.values())
+        for request in self._requests:
+            if request.report and request.revision != self.head.sha:
+                content = self._elsewhere(request)
+            elif view.refused is None and busy and (request.until_rest or request.accept_rewrite):
+                content = None
+            else:
+                content = self._tally.report(view)
+            if content is not None:
+                answer(self.controller.state, request, content, now=self.controller.now())
+
+    def _elsewhere(self, request: Request) -> Mapping[str, Any] | None:
+        """What to say to who asks for another revision than the one that is followed."""
+        head, wanted = str(self.head.sha), str(request.revision)
+        if self.working_tree:
+            return {"problem": "the daemon follows the working tree, not commits"}
+        known = self.controller.repository.is_ancestor(wanted, head)
+        if known:
+            return {"superseded": head}
+        if known is None:  # not fetched yet
+            self.following.ask()
+            return None
+        return {
+            "problem": f"the daemon follows a branch that stands at {head[:12]}, without {wanted[:12]} in it"
+        }
