@@ -2,7 +2,8 @@
 
 A repository is input, and so is its configuration. Every call therefore switches off what would let either
 run a program or reach the network: hooks, fsmonitor, submodules, transports, lazy fetches, pagers, replaced
-objects. What the environment of an enclosing hook says about another repository is dropped.
+objects. What the environment of an enclosing hook says about another repository is dropped. A command that
+is given a `Network` may use the one transport named there, with the user's own settings for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops.errors import MlopsError, Transient
@@ -32,12 +33,16 @@ _HARDENING = (
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "core.fsmonitor=false"),
     *("-c", "core.pager=cat"),
-    *("-c", "core.askPass="),
     *("-c", "submodule.recurse=false"),
     *("-c", "diff.ignoreSubmodules=all"),
     *("-c", "gc.auto=0"),
     *("-c", "maintenance.auto=false"),
+    *(
+        "-c",
+        "safe.bareRepository=all",
+    ),  # a mirror is bare, and what its configuration could run is off anyway
 )
+_NO_PROMPT = ("-c", "core.askPass=")
 _FIXED = {
     "LC_ALL": "C",
     "LANGUAGE": "",
@@ -53,6 +58,10 @@ _FIXED = {
 _KEPT = re.compile(
     r"GIT_(CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|EXEC_PATH|TEST_ASSUME_DIFFERENT_OWNER"
     r"|CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE))"
+)
+# With a network these, too: the user's ssh, askpass program, certificates and proxy.
+_KEPT_FOR_NETWORK = re.compile(
+    r"GIT_(SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|SSL_\w+|PROXY_SSL_\w+|HTTP_PROXY_AUTHMETHOD|HTTP_USER_AGENT)"
 )
 _CREDENTIALS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]+@")
 _ERRORS_KEPT = 16 * 1024  # bytes of the end of stderr
@@ -72,6 +81,22 @@ class Output:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a command may reach: one transport, with the user's own settings for it.
+
+    Attributes:
+        protocol: git's name of the transport: `https`, `http`, `ssh` or `file`.
+        environ: where the user's settings and credentials for git come from.
+        configuration: settings of git and their values. They may hold a credential, so they are handed over
+            in the environment and never as arguments.
+    """
+
+    protocol: str
+    environ: Mapping[str, str] = field(repr=False)
+    configuration: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
 def shown(text: str) -> str:
     """`text` as it may be printed: undecodable bytes and control characters escaped, credentials removed."""
     plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -79,13 +104,28 @@ def shown(text: str) -> str:
     return _CREDENTIALS.sub(r"\1***@", printable)
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment that git gets: ours without what points at another repository or runs programs."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or _KEPT.fullmatch(k)}
+def environment(extra: Mapping[str, str] | None = None, network: Network | None = None) -> dict[str, str]:
+    """The environment that git gets: ours without what points at another repository or runs programs.
+
+    Our own variables are left out, too: they hold tokens for others than git.
+    """
+    given = os.environ if network is None else network.environ
+    kept = {name: value for name, value in given.items() if not name.startswith(("GIT_", "MLOPS_"))}
+    for name in given.keys() - kept.keys():
+        if _KEPT.fullmatch(name) or (network is not None and _KEPT_FOR_NETWORK.fullmatch(name)):
+            kept[name] = given[name]
     # A relative entry would let a file called `git` in the repository be run.
-    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    places = given.get("PATH", os.defpath).split(os.pathsep)
     kept["PATH"] = os.pathsep.join(place for place in places if place.startswith("/"))
-    return {**kept, **_FIXED, **(extra or {})}
+    kept |= _FIXED
+    if network is not None:
+        kept |= {"GIT_ALLOW_PROTOCOL": network.protocol, "GCM_INTERACTIVE": "never"}
+        count = kept.get("GIT_CONFIG_COUNT", "")
+        begin = int(count) if count.isdecimal() else 0
+        for at, (key, value) in enumerate(network.configuration, begin):
+            kept |= {f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value}
+        kept["GIT_CONFIG_COUNT"] = str(begin + len(network.configuration))
+    return {**kept, **(extra or {})}
 
 
 class Conversation:
@@ -96,6 +136,7 @@ class Conversation:
         cwd: where git runs, which is how it finds the repository.
         feed: chunks for its standard input, taken as git reads them.
         extra: variables added to its environment.
+        network: what it may reach, None for nothing.
     """
 
     def __init__(
@@ -104,8 +145,9 @@ class Conversation:
         cwd: Path,
         feed: Iterable[bytes] | None = None,
         extra: Mapping[str, str] | None = None,
+        network: Network | None = None,
     ) -> None:
-        variables = environment(extra)
+        variables = environment(extra, network)
         executable = shutil.which("git", path=variables["PATH"])
         if executable is None:
             raise MlopsError("git was not found on PATH", fix="Install git 2.31 or newer.")
@@ -113,7 +155,7 @@ class Conversation:
         self.cwd = cwd
         try:
             self._process = subprocess.Popen(
-                [executable, "--no-pager", *_HARDENING, *arguments],
+                [executable, "--no-pager", *_HARDENING, *(_NO_PROMPT if network is None else ()), *arguments],
                 cwd=cwd,
                 env=variables,
                 stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
@@ -141,26 +183,32 @@ class Conversation:
 
     def chunk(self, seconds: float) -> bytes:
         """The next bytes of its output, b"" at the end; raises MlopsError when it stands still too long."""
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
         end = time.monotonic() + seconds
         while self._open:
-            ready = {fd for fd, _ in self._poll.poll(max(0.0, end - time.monotonic()) * 1000)}
-            if not ready and time.monotonic() >= end:
+            data, heard = self._turn(max(0.0, end - time.monotonic()))
+            if data:
+                return data
+            if not heard and time.monotonic() >= end:
                 raise Transient(
                     f"git {self.name} took too long and was stopped",
                     where=shown(str(self.cwd)),
                     fix="See whether its disk answers; large repositories get faster after `git gc`.",
                 )
-            if self._process.stdin is not None and self._process.stdin.fileno() in ready:
-                self._write()
-            if self._process.stderr.fileno() in ready:
-                self._errors = (self._errors + self._take(self._process.stderr.fileno()))[-_ERRORS_KEPT:]
-            if self._process.stdout.fileno() in ready:
-                data = self._take(self._process.stdout.fileno())
-                if data:
-                    return data
         return b""
+
+    def heard(self, seconds: float) -> bool | None:
+        """Waits up to `seconds` for a sign of life: whether there was one, None when it has ended.
+
+        Its output is not kept. A child that outlives it with its pipes open, as a shared ssh connection may,
+        does not keep it alive.
+        """
+        heard = bool(self._open) and self._turn(seconds)[1]
+        return heard or (None if not self._open or self._process.poll() is not None else False)
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads a group of everything that it started."""
+        return self._process.pid
 
     @property
     def name(self) -> str:
@@ -187,6 +235,20 @@ class Conversation:
             if pipe is not None and not pipe.closed:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+
+    def _turn(self, seconds: float) -> tuple[bytes, bool]:
+        """Feeds and reads once: what it printed, and whether anything went in or out within `seconds`."""
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        data = b""
+        ready = {fd for fd, _ in self._poll.poll(seconds * 1000)}
+        if self._process.stdin is not None and self._process.stdin.fileno() in ready:
+            self._write()
+        if self._process.stderr.fileno() in ready:
+            self._errors = (self._errors + self._take(self._process.stderr.fileno()))[-_ERRORS_KEPT:]
+        if self._process.stdout.fileno() in ready:
+            data = self._take(self._process.stdout.fileno())
+        return data, bool(ready)
 
     def _take(self, descriptor: int) -> bytes:
         try:

@@ -12,6 +12,7 @@ from mlops.errors import MlopsError
 from mlops.source.commit import Commit, parse_commit
 from mlops.source.git import FILTERS_OFF, NotARepository, failure, run, shown, without_filters
 from mlops.source.objects import read_objects
+from mlops.source.refs import NotPlain, branch_ref, common_dir, read_head, read_ref
 
 _COMMIT_LIMIT = 16 * 1024 * 1024  # bytes; a commit is a page of text
 
@@ -119,13 +120,39 @@ class Repository:
             fix="See what `git fsck` says; a fresh clone mends it.",
         )
 
+    def branch(self) -> str | None:
+        """The name of the branch that is checked out, also while it has no commit; None where HEAD is detached."""
+        try:
+            ref = read_head(self.git_dir)
+        except NotPlain:
+            answer = run(["symbolic-ref", "--quiet", "HEAD"], self.root, accept=(0, 1)).stdout
+            ref = os.fsdecode(answer.rstrip(b"\n"))
+        return ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None
+
+    def tip(self, branch: str | None = None) -> str | None:
+        """The sha that a branch names, None if there is no such branch; its commit may be missing.
+
+        Cheap: where refs are plain files, no process is started.
+
+        Args:
+            branch: its short name; None for what HEAD names.
+
+        Raises:
+            MlopsError: it is no name for a branch, or the ref is damaged.
+        """
+        ref = "HEAD" if branch is None else branch_ref(branch)
+        try:
+            if branch is None:
+                ref = read_head(self.git_dir)
+                if not ref.startswith("refs/heads/"):
+                    return ref if "/" not in ref else self._asked_ref(ref)
+            return read_ref(common_dir(self.git_dir), ref)
+        except NotPlain:
+            return self._asked_ref(ref)
+
     def is_shallow(self) -> bool:
         """Whether its history was cut when it was cloned."""
-        pointer = self.git_dir / "commondir"
-        common = self.git_dir
-        if pointer.is_file():
-            common = self.git_dir / os.fsdecode(pointer.read_bytes().strip())
-        cut = common / "shallow"
+        cut = common_dir(self.git_dir) / "shallow"
         return cut.is_file() and cut.stat().st_size > 0
 
     def is_ancestor(self, a: str, b: str) -> bool | None:
@@ -170,6 +197,21 @@ class Repository:
                 self.resolve(rev)  # says which one is unknown, and what there is instead
             raise failure("diff-tree", answer.status, answer.stderr, self.root)
         return sorted(p.decode("utf-8", "surrogateescape") for p in answer.stdout.split(b"\0") if p)
+
+    def _asked_ref(self, ref: str) -> str | None:
+        """What git says that a ref names."""
+        encoded = ref.encode("utf-8", "surrogateescape")
+        answer = run(["rev-parse", "--verify", "--quiet", encoded], self.root, accept=(0, 1))
+        if answer.status == 0:
+            return answer.stdout.decode().strip()
+        complaints = run(["for-each-ref", "--format=%(refname)", "refs/heads"], self.root).stderr
+        if f"ignoring broken ref {ref}" not in complaints:
+            return None
+        raise MlopsError(
+            f"{shown(ref.removeprefix('refs/heads/'))} is damaged: it names no commit",
+            where=shown(str(self.root)),
+            fix="See what `git fsck` says; `git update-ref` sets it anew.",
+        )
 
     def _merge_base(self, a: str, b: str) -> bool | None:
         names = [f"{_checked(rev)}^{{commit}}" for rev in (a, b)]
