@@ -10,15 +10,16 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, Stalled
+from mlops.observation.held import Held, held
 from mlops.observation.observed import Observed, ObservedDataset
 from mlops.observation.settings import substitute
 from mlops.planning.authority import Rules
-from mlops.planning.context import APPLIED_FOLDER, APPLIED_REVISION, Options
+from mlops.planning.context import APPLIED_FOLDER, APPLIED_GOOD, APPLIED_REVISION, Options
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, Stage, load
 from mlops.resources.loading import without_garbage_collection
 from mlops.source.snapshot import GitSnapshot, Snapshot
@@ -28,9 +29,9 @@ from mlops.workspace import Workspace
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
-    from mlops.planning.plan import Plan, Step
     from mlops.data import Materialised
     from mlops.planning.desired import Desired
+    from mlops.planning.plan import Plan, Step
     from mlops.planning.planner import Planned
 
 
@@ -38,14 +39,43 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
 class View:
     """One revision seen against what is: everything that a plan, a status or an apply starts from."""
 
-    project: Project
     snapshot: Snapshot
-    loaded: Loaded
+    held: Held
     desired: Desired
     observed: Observed
     planned: Planned
     options: Options
     refused: str | None = None  # why another revision was asked for, and this is the one in force instead
+
+    @property
+    def project(self) -> Project:
+        """The Project that counts."""
+        return self.held.project
+
+    @property
+    def loaded(self) -> Loaded:
+        """The resources that are to be, and what is wrong with their documents."""
+        return self.held.loaded
+
+    @property
+    def good(self) -> str | None:
+        """The last revision in force that was whole: what the next one breaks is read from there."""
+        project = self.observed.ledger.experiments.get(self.desired.project)
+        return project.tags.get(APPLIED_GOOD) if project is not None else None
+
+    def snapshot_of(self, key: Key) -> Snapshot:
+        """The files that a resource stands among: of the revision, or of the last good one."""
+        kept = self.held.good if key in self.desired.kept else None
+        return kept or self.snapshot
+
+    def dataset_of(self, experiment: str, name: str) -> tuple[Dataset, Snapshot] | None:
+        """A Dataset as an Experiment sees it, and the files that it stands among; None if there is none."""
+        if Key("Experiment", experiment) in self.desired.kept and name in self.desired.kept_data:
+            assert self.held.good is not None
+            return self.desired.kept_data[name], self.held.good
+        key = Key("Dataset", name)
+        found = self.desired.resources.get(key)
+        return (found, self.snapshot_of(key)) if isinstance(found, Dataset) else None
 
     @property
     def held_back(self) -> str | None:
@@ -64,12 +94,11 @@ class View:
         from mlops.planning.around import around
 
         desired, observed, planned = around(self.desired, self.observed, self.planned, step)
-        seen = self.snapshot
-        if isinstance(seen, GitSnapshot):  # one that has not listed its files yet
-            seen = GitSnapshot(seen.repository, seen.revision, seen.root)
-        loaded = replace(self.loaded, resources={}, problems=(), locations={}, _indexes={}, _snapshot=seen)
+        snapshot = _again(self.snapshot)
+        good = _again(self.held.good) if self.held.good is not None else None
+        held = Held(self.loaded.without_resources(snapshot), good)
         return replace(
-            self, snapshot=seen, loaded=loaded, desired=desired, observed=observed, planned=planned
+            self, snapshot=snapshot, held=held, desired=desired, observed=observed, planned=planned
         )
 
 
@@ -125,7 +154,8 @@ class Controller(Workspace):
         options: Options,
     ) -> View:
         snapshot = self.snapshot(revision, working_tree=working_tree)
-        project, loaded = self.load(snapshot)
+        held = self._hold(snapshot)
+        loaded = held.loaded
         unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
         unknown += [
             Key("Experiment", name)
@@ -136,7 +166,22 @@ class Controller(Workspace):
             raise MlopsError(
                 f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is"
             )
-        return self._view(snapshot, project, loaded, options, targets, training)
+        return self._view(snapshot, held, options, targets, training)
+
+    def _hold(self, snapshot: Snapshot) -> Held:
+        """What counts of a revision: its resources, with the last good text of those that are broken."""
+        project, loaded = self.load(snapshot)
+        if loaded.whole:
+            return Held(loaded)
+        name = project.metadata.name
+        found = held(loaded, name, self.tracker.experiment_tags(name).get(APPLIED_GOOD), self._read)
+        if found.loaded.project is None:
+            raise self.no_project(snapshot)
+        return found
+
+    def _read(self, sha: str) -> tuple[Snapshot, Loaded]:
+        snapshot = self.snapshot(sha)
+        return snapshot, load(snapshot, self._parsed())
 
     def look_for(
         self, revision: str | None, *, working_tree: bool = False, options: Options | None = None
@@ -181,8 +226,7 @@ class Controller(Workspace):
     def _view(
         self,
         snapshot: Snapshot,
-        project: Project,
-        loaded: Loaded,
+        held: Held,
         options: Options,
         targets: Collection[Key],
         training: Collection[str] | None,
@@ -191,7 +235,16 @@ class Controller(Workspace):
         from mlops.observation.revision import read_revision
         from mlops.planning.planner import make_plan, only, only_training
 
-        desired = read_revision(snapshot, loaded, project, executors=_executors(loaded), prune_refused=None)
+        project, loaded, good = held.project, held.loaded, held.good or snapshot
+        desired = read_revision(
+            snapshot,
+            loaded,
+            project,
+            executors=_executors(loaded),
+            prune_refused=None,
+            good=held.good,
+            not_held=held.problem,
+        )
         self._token = self.tracker.token()
         ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
         before = ledger.experiments.get(desired.project)
@@ -201,8 +254,10 @@ class Controller(Workspace):
         refused = options.refused or self._rewritten(base, snapshot.revision, options)
         if refused is not None:
             desired = replace(desired, prune_refused=refused)
-        datasets = self._datasets(project, desired, snapshot)
-        observed = Observed(ledger, datasets)
+        declared = [r for r in loaded.resources.values() if isinstance(r, Dataset)]
+        places = [(r, good if r.key in loaded.kept else snapshot) for r in declared]
+        earlier = [(r, good) for r in loaded.kept_data.values()]
+        observed = Observed(ledger, self._datasets(project, places), self._datasets(project, earlier))
         planned = make_plan(desired, observed, options)
         if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
             desired = replace(
@@ -213,7 +268,7 @@ class Controller(Workspace):
             planned = only(planned, targets)
         if training is not None:
             planned = only_training(planned, training)
-        return View(project, snapshot, loaded, desired, observed, planned, options)
+        return View(snapshot, held, desired, observed, planned, options)
 
     def apply(
         self,
@@ -258,7 +313,7 @@ class Controller(Workspace):
                 applied = self.carry_out(world, plan, coming=record and view.coming)
                 if record:
                     again = Options(accept=view.options.accept, refused=view.refused)
-                    after = self._view(view.snapshot, view.project, view.loaded, again, (), None)
+                    after = self._view(view.snapshot, view.held, again, (), None)
                     after = replace(after, refused=view.refused)
             finally:
                 recorder = Recorder(self.state, self.redactor, self.now)
@@ -299,7 +354,7 @@ class Controller(Workspace):
             desired=view.desired,
             observed=view.observed,
             planned=view.planned,
-            snapshot=view.snapshot,
+            snapshot_of=view.snapshot_of,
             tracker=self.tracker,
             executor=lambda name: executor(name, self.home / "jobs"),
             home=self.home,
@@ -308,8 +363,10 @@ class Controller(Workspace):
             redactor=self.redactor,
             progress=progress,
             environ=self.environ,
-            look=lambda names: self._datasets(view.project, view.desired, view.snapshot, names),
-            data=lambda name, digest: self._materialise(view, name, digest),
+            look=lambda experiment, names: self._datasets(
+                view.project, filter(None, (view.dataset_of(experiment, name) for name in names))
+            ),
+            data=lambda experiment, name, digest: self._materialise(view, experiment, name, digest),
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
@@ -317,29 +374,28 @@ class Controller(Workspace):
         )
 
     def _datasets(
-        self, project: Project, desired: Desired, snapshot: Snapshot, names: Collection[str] | None = None
+        self, project: Project, datasets: Iterable[tuple[Dataset, Snapshot]]
     ) -> Mapping[str, ObservedDataset]:
         from mlops.observation.datasets import observe_datasets
 
         return observe_datasets(
-            desired,
-            snapshot,
+            datasets,
             root=self.root,
             substitute=lambda text: substitute(text, project, self.environ),
             cache=self.state.namespace("digests"),
             now=self.now,
-            names=names,
         )
 
-    def _materialise(self, view: View, name: str, digest: str) -> Materialised:
+    def _materialise(self, view: View, experiment: str, name: str, digest: str) -> Materialised:
         from mlops.observation.datasets import materialise_dataset
 
-        dataset = view.desired.resources[Key("Dataset", name)]
-        assert isinstance(dataset, Dataset)
+        found = view.dataset_of(experiment, name)
+        assert found is not None
+        dataset, snapshot = found
         return materialise_dataset(
             dataset,
             digest,
-            view.snapshot,
+            snapshot,
             root=self.root,
             substitute=lambda text: substitute(text, view.project, self.environ),
             cache=self.state.namespace("digests"),
@@ -376,6 +432,13 @@ class Controller(Workspace):
         except MlopsError:
             return False
         return project is not None and project.spec.source.rewrites == "follow"
+
+
+def _again(snapshot: Snapshot) -> Snapshot:
+    """The same files, not listed yet; a working tree stays the one that was listed."""
+    if isinstance(snapshot, GitSnapshot):
+        return GitSnapshot(snapshot.repository, snapshot.revision, snapshot.root)
+    return snapshot
 
 
 def _executors(loaded: Loaded) -> frozenset[str]:

@@ -65,7 +65,7 @@ class Memory:
             desired=case.desired,
             observed=Observed(self.ledger(), case.datasets),
             planned=planned,
-            snapshot=SimpleNamespace(root=""),  # type: ignore[arg-type]
+            snapshot_of=lambda key: SimpleNamespace(root=""),  # type: ignore[arg-type, return-value]
             tracker=self,  # type: ignore[arg-type]
             executor=None,  # type: ignore[arg-type]
             home=None,  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ class Memory:
             redactor=None,  # type: ignore[arg-type]
             progress=SimpleNamespace(started=_quiet, says=_quiet, ended=_quiet),
             environ={},
-            look=lambda names: {},
+            look=lambda experiment, names: {},
             data=None,  # type: ignore[arg-type]
             check_lease=lambda: None,
             now=self.now,

@@ -197,7 +197,7 @@ def _moved(world: World, trial: Trial) -> str | None:
     outside = {item.dataset: item.digest for item in trial.data if item.outside}
     if not outside:
         return None
-    for name, seen in world.look(outside).items():
+    for name, seen in world.look(trial.experiment, outside).items():
         if seen.digest != outside[name]:
             return (
                 f"Dataset/{name} changed while the job was reading it, so what it was trained on is not known. "

@@ -107,17 +107,18 @@ def _never_began(
 def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) -> str:
     world.check_lease()
     experiment_id = _experiment_id(world, experiment)
+    snapshot = world.snapshot_of(experiment.key)
     tags = {
         RESOURCE_TAG: str(experiment.key),
         FINGERPRINT: trial.fingerprint,
         DECLARATION: trial.declaration,
         ATTEMPT: str(attempt),
-        REVISION_TAG: world.desired.revision,
-        "mlops.dirty": str(world.desired.dirty).lower(),
+        REVISION_TAG: snapshot.revision,
+        "mlops.dirty": str(snapshot.dirty).lower(),
         ENVIRONMENT: world.desired.code[trial.experiment].environment,
         CODE: code_digest(world.desired.code[trial.experiment]),
         ORIGIN: world.origin,
-        "mlflow.source.git.commit": world.desired.revision,
+        "mlflow.source.git.commit": snapshot.revision,
         "mlflow.source.name": experiment.spec.source.path,
         "mlflow.source.type": "PROJECT",
         "mlflow.user": world.user,
@@ -139,13 +140,11 @@ def _begin(
 ) -> None:
     """Log the run's inputs and start its job; both do nothing the second time."""
     trial = task.trial
+    seen = world.observed.seen(kept=experiment.key in world.desired.kept)
     world.check_lease()
     world.tracker.log_inputs(
         run_id,
-        [
-            DatasetInput(item.dataset, item.digest, world.observed.datasets[item.dataset].uri, item.role)
-            for item in trial.data
-        ],
+        [DatasetInput(item.dataset, item.digest, seen[item.dataset].uri, item.role) for item in trial.data],
     )
     job = _job(world, experiment, trial, run_id, environment)
     write_task(world.home / "work" / run_id, task)
@@ -180,7 +179,8 @@ def _elsewhere(world: World, experiment: Experiment, executor: Executor, run_id:
 
 
 def _environment(world: World, experiment: Experiment, step: Step) -> Environment:
-    declared = environment_spec(experiment, world.snapshot.read(environment_files(experiment)))
+    files = world.snapshot_of(experiment.key).read(environment_files(experiment))
+    declared = environment_spec(experiment, files)
     if declared is None:
         return own_environment()
     world.progress.says(step, "preparing its environment")
@@ -200,7 +200,7 @@ def _job(
     files = world.desired.code[trial.experiment].files
     folder = normal(experiment.spec.source.path)
     prefix = f"{folder}/" if folder else ""
-    export(world.snapshot, [prefix + path for path in files], code)
+    export(world.snapshot_of(experiment.key), [prefix + path for path in files], code)
     cwd = code / folder
     cwd.mkdir(parents=True, exist_ok=True)
     output.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def _job(
         f"MLOPS_PARAM_{environment_name(name)}": text_of(value) for name, value in trial.parameters.items()
     }
     for item in trial.data:
-        data = world.data(item.dataset, item.digest)
+        data = world.data(trial.experiment, item.dataset, item.digest)
         given[f"MLOPS_DATASET_{environment_name(item.role)}"] = data.path_or_uri
         for name, value in data.variables.items():
             given[f"MLOPS_DATASET_{environment_name(item.role)}_{name}"] = value

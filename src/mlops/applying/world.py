@@ -21,6 +21,7 @@ from mlops.planning.plan import Step
 from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
+from mlops.resources import Key
 from mlops.source.snapshot import Snapshot
 from mlops.tracking import Artifact, Tracker
 
@@ -50,7 +51,7 @@ class World:
     desired: Desired
     observed: Observed
     planned: Planned
-    snapshot: Snapshot
+    snapshot_of: Callable[[Key], Snapshot]  # the files that a resource stands among
     tracker: Tracker
     executor: Callable[[str], Executor]
     home: Path  # where jobs, environments and copies of data are
@@ -59,8 +60,12 @@ class World:
     redactor: Redactor
     progress: Progress
     environ: Mapping[str, str]
-    look: Callable[[Collection[str]], Mapping[str, ObservedDataset]]  # observe datasets again
-    data: Callable[[str, str], Materialised]  # a Dataset's name and digest → where a job finds it
+    look: Callable[
+        [str, Collection[str]], Mapping[str, ObservedDataset]
+    ]  # observe an Experiment's datasets again
+    data: Callable[
+        [str, str, str], Materialised
+    ]  # an Experiment, its Dataset, the digest → where a job finds it
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

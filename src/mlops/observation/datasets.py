@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,6 @@ from mlops.data import DatasetRequest, DigestCache, Materialised, Problem, mater
 from mlops.data.request import printable
 from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedDataset
-from mlops.planning.desired import Desired
 from mlops.resources import Dataset
 from mlops.source.snapshot import Snapshot
 
@@ -110,26 +109,24 @@ def materialise_dataset(
 
 
 def observe_datasets(
-    desired: Desired,
-    snapshot: Snapshot,
+    datasets: Iterable[tuple[Dataset, Snapshot]],
     *,
     root: Path,
     substitute: Callable[[str], str],
     cache: DigestCache,
     now: Callable[[], float],
-    names: Collection[str] | None = None,
 ) -> dict[str, ObservedDataset]:
-    """Observe all datasets of a revision, or those named; a bad one has a reason and stops no other."""
-    requests = []
-    refused: dict[str, ObservedDataset] = {}
-    for resource in desired.resources.values():
-        if not isinstance(resource, Dataset) or (names is not None and resource.metadata.name not in names):
-            continue
+    """Observe datasets, each among the files of a revision; a bad one has a reason and stops no other."""
+    requests: dict[Snapshot, list[DatasetRequest]] = {}
+    found: dict[str, ObservedDataset] = {}
+    for resource, snapshot in datasets:
         try:
-            requests.append(request(resource, substitute))
+            requests.setdefault(snapshot, []).append(request(resource, substitute))
         except MlopsError as error:  # a variable that is not allowed or not set
             name = resource.metadata.name
-            refused[name] = ObservedDataset(
+            found[name] = ObservedDataset(
                 name, resource.spec.uri, None, outside=True, reason="Invalid", message=str(error)
             )
-    return refused | observe_all(requests, base=root, inside=Inside(snapshot), cache=cache, now=now)
+    for snapshot, asked in requests.items():
+        found |= observe_all(asked, base=root, inside=Inside(snapshot), cache=cache, now=now)
+    return found

@@ -127,3 +127,8 @@ class Observed:
 
     ledger: Ledger
     datasets: Mapping[str, ObservedDataset]  # by Dataset name
+    kept_data: Mapping[str, ObservedDataset] = field(default_factory=dict)  # as kept experiments know them
+
+    def seen(self, *, kept: bool) -> Mapping[str, ObservedDataset]:
+        """The datasets as an experiment sees them that is as the revision says, or kept as it was."""
+        return {**self.datasets, **self.kept_data} if kept else self.datasets

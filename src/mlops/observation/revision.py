@@ -8,14 +8,15 @@ from __future__ import annotations
 import posixpath
 import shlex
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
 from mlops.errors import MlopsError
 from mlops.execution.requirements import EnvironmentSpec, environment_digest
 from mlops.planning.desired import Code, Desired
-from mlops.resources import Experiment, Loaded, Project
+from mlops.resources import Experiment, Key, Loaded, Project
 from mlops.source.select import select
 from mlops.source.snapshot import Entry, Snapshot
 
@@ -31,15 +32,22 @@ def read_revision(
     *,
     executors: frozenset[str],
     prune_refused: str | None,
+    good: Snapshot | None = None,
+    not_held: str | None = None,
 ) -> Desired:
     """The desired state of `snapshot`, from its resources as they were loaded.
 
     Args:
         executors: names of the executors that are installed.
         prune_refused: why nothing may be pruned, for instance because history was rewritten.
+        good: the last good revision, which holds the code of what is kept.
+        not_held: why that one cannot be read.
     """
     experiments = [r for r in loaded.resources.values() if isinstance(r, Experiment)]
-    texts = snapshot.read(_files_read(snapshot, experiments))
+    code = _codes(snapshot, [r for r in experiments if r.key not in loaded.kept])
+    if good is not None:
+        kept = _codes(good, [r for r in experiments if r.key in loaded.kept])
+        code |= {name: _permitted(loaded, project, name, found) for name, found in kept.items()}
     declared = len(loaded.resources) - 1
     if declared == 0 and not loaded.invalid and not project.spec.allow_empty:
         prune_refused = (
@@ -54,11 +62,23 @@ def read_revision(
         resources=loaded.resources,
         invalid=loaded.invalid,
         whole=not loaded.problems and not loaded.unreadable,
-        code=_codes(snapshot, experiments, texts),
+        code=code,
         prune_refused=prune_refused,
         executors=executors,
         folder=snapshot.root or ".",
+        kept=loaded.kept,
+        why=loaded.why,
+        kept_data=loaded.kept_data,
+        not_held=not_held,
     )
+
+
+def _permitted(loaded: Loaded, project: Project, name: str, code: Code) -> Code:
+    """The code of a kept experiment, which does not run with a variable that the Project took off its list."""
+    experiment = loaded.resources[Key("Experiment", name)]
+    assert isinstance(experiment, Experiment)
+    gone = sorted(set(experiment.spec.variables) - set(project.spec.variables))
+    return replace(code, problem=f"{gone[0]} is no longer in the Project's spec.variables") if gone else code
 
 
 def environment_spec(experiment: Experiment, texts: Mapping[str, bytes]) -> EnvironmentSpec | None:
@@ -111,10 +131,11 @@ def _files_read(snapshot: Snapshot, experiments: Iterable[Experiment]) -> set[st
     return {path for path in wanted if path in entries}
 
 
-def _codes(
-    snapshot: Snapshot, experiments: Iterable[Experiment], texts: Mapping[str, bytes]
-) -> dict[str, Code]:
+def _codes(snapshot: Snapshot, experiments: Collection[Experiment]) -> dict[str, Code]:
     """The code of each experiment; experiments that share a source have their files chosen once."""
+    if not experiments:
+        return {}
+    texts = snapshot.read(_files_read(snapshot, experiments))
     entries = snapshot.entries()
     ordered = sorted(entries)
 

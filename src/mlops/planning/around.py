@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from mlops.observation.observed import Ledger, Observed
+from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.planning.desired import Desired
 from mlops.planning.graph import Graph
 from mlops.planning.plan import Step
 from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT
 from mlops.resources import Experiment, Key, Model
+
+
+def _some(datasets: Mapping[str, ObservedDataset], keys: Collection[Key]) -> dict[str, ObservedDataset]:
+    return {key.name: datasets[key.name] for key in keys if key.kind == "Dataset" and key.name in datasets}
 
 
 def around(
@@ -44,10 +49,11 @@ def around(
             invalid=frozenset(),
             code={name: desired.code[name] for name in experiments if name in desired.code},
             rules={},
+            kept=desired.kept & keys,
+            why={},
+            kept_data={name: one for name, one in desired.kept_data.items() if Key("Dataset", name) in keys},
         ),
-        Observed(
-            part, {key.name: observed.datasets[key.name] for key in keys if key.name in observed.datasets}
-        ),
+        Observed(part, _some(observed.datasets, keys), _some(observed.kept_data, keys)),
         Planned(
             replace(planned.plan, steps=(), blocked=(), observed={}),
             Graph.of(resources),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlops.planning.authority import Rules
-from mlops.resources import Key, Resource
+from mlops.resources import Dataset, Key, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """A revision as it was read. `whole` is false when a document in it was broken: then nothing is pruned."""
+    """A revision as it was read. `whole` is false when a document in it was broken: then nothing is pruned.
+
+    Of broken documents, `kept` have their last good text in `resources`, `invalid` have none.
+    """
 
     revision: str
     dirty: bool
@@ -42,6 +45,10 @@ class Desired:
     )  # of other revisions, where promotions have their base
     executors: frozenset[str] = field(default_factory=lambda: frozenset({"local"}))
     folder: str = "."  # of the project, in its repository
+    kept: frozenset[Key] = frozenset()
+    why: Mapping[Key, str] = field(default_factory=dict)  # why each is kept, or left out though well-formed
+    kept_data: Mapping[str, Dataset] = field(default_factory=dict)  # by name: as kept experiments know them
+    not_held: str | None = None  # why the last good text of broken documents is not known
 
     def ledger_name(self, experiment: str) -> str:
         """The name that an Experiment has in MLflow."""

@@ -124,7 +124,7 @@ def _states(context: Context, resource: Experiment) -> tuple[tuple[TrialState, .
     seen: dict[str, ObservedDataset] = {}
     absent: str | None = None
     for name in resource.spec.datasets.values():
-        found = context.datasets.get(name) or ObservedDataset(name, "", None, reason="NotObserved")
+        found = context.data_of(key).get(name) or ObservedDataset(name, "", None, reason="NotObserved")
         if found.reason is not None:
             absent = absent or f"Dataset/{name}: {found.message or found.reason}"
         if found.digest is None and not (hold and found.outside and not found.pinned):
@@ -235,7 +235,7 @@ def _why(live: Mapping[str, str], by_hand: bool) -> str:
 
 
 def _data_current(context: Context, resource: Experiment, moved: list[TrialState]) -> Condition:
-    seen = [context.datasets.get(name) for name in resource.spec.datasets.values()]
+    seen = [context.data_of(resource.key).get(name) for name in resource.spec.datasets.values()]
     if any(one is None or one.digest is None for one in seen):  # absent, or its document is broken
         return Condition("DataCurrent", "Unknown", "DataAbsent", "outside data could not be observed")
     if not moved:

@@ -67,10 +67,13 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         steps += made.steps
         blocked += made.blocks
     for key in sorted(desired.invalid - set(context.made)):
-        what = "its document is broken; mend the errors that `mlops validate` names"
-        block = Block(str(key), "Ready", "Invalid", what)
+        block = _broken(desired, key)
         blocked.append(block)
         context.made[key] = assess(key, blocks=(block,), unknown=True)
+    for key in sorted(desired.kept):  # last: what depends on it goes on with its last good text
+        block = Block(str(key), "Ready", "Invalid", desired.why[key])
+        blocked.append(block)
+        context.made[key] = _blocked(context.made[key], (block, *context.made[key].blocks))
     plan = Plan(
         desired.revision, context.base, tuple(steps), tuple(blocked), sightings(context, steps, blocked)
     )
@@ -141,6 +144,16 @@ def _assess(context: Context, resource: Resource) -> Assessment:
             assert_never(resource)
 
 
+def _broken(desired: Desired, key: Key) -> Block:
+    """The block of a resource that has no text to go by: its own is broken, or needs one that is."""
+    if key in desired.why:
+        return Block(str(key), "Ready", "DependencyFailed", desired.why[key])
+    what = "its document is broken; mend the errors that `mlops validate` names"
+    if desired.not_held is not None:
+        what += f" ({desired.not_held})"
+    return Block(str(key), "Ready", "Invalid", what)
+
+
 def _only_reported(made: Assessment) -> Assessment:
     """With `selfHeal: false`: what was changed by hand is said and left as it is."""
     heals = [step for step in made.steps if step.action == "heal"]
@@ -152,15 +165,20 @@ def _only_reported(made: Assessment) -> Assessment:
         message = f"{found}. It was changed outside git, and Project.spec.selfHeal is false"
         blocks.append(Block(str(made.key), "InSync", "SelfHealOff", message))
     kept = tuple(step for step in made.steps if step.action != "heal")
-    mine = tuple(c for c in made.conditions if c.type not in ("Ready", "Reconciling", "Stalled"))
+    return _blocked(replace(made, steps=kept), tuple(blocks))
+
+
+def _blocked(made: Assessment, blocks: tuple[Block, ...]) -> Assessment:
+    """The same with other blocks, summed up anew."""
     return assess(
         made.key,
-        steps=kept,
-        blocks=tuple(blocks),
-        conditions=mine,
+        steps=made.steps,
+        blocks=blocks,
+        conditions=tuple(c for c in made.conditions if c.type not in ("Ready", "Reconciling", "Stalled")),
         status=made.status,
         exists=made.health != "Missing",
         suspended=made.health == "Suspended",
+        stalled=any(c.type == "Stalled" and c.status == "True" for c in made.conditions),
     )
 
 

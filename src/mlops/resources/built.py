@@ -24,6 +24,11 @@ class Built(Mapping[Key, Resource]):
         self._records = records
         self._built = {key: record.resource for key, record in records.items() if record.resource is not None}
 
+    @property
+    def records(self) -> Mapping[Key, Record]:
+        """The documents themselves, by key."""
+        return self._records
+
     def __getitem__(self, key: Key) -> Resource:
         resource = self._built.get(key)
         if resource is None:

@@ -10,15 +10,15 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from mlops.errors import Location
 from mlops.resources.built import Built
+from mlops.resources.dataset import Dataset
 from mlops.resources.documents import Record
 from mlops.resources.fields import find, steps
 from mlops.resources.key import Key
-from mlops.resources.kinds import Resource
 from mlops.resources.places import normal_path
 from mlops.resources.problem import Finding, Problem, field_name
 from mlops.resources.project import Project
@@ -38,17 +38,46 @@ class Loaded:
     """What a revision declares.
 
     Where `project` is None, the folders of resources may not be the ones that were meant: then nothing that
-    is absent here may be taken for removed.
+    is absent here may be taken for removed. The last three fields are as `last_good.hold` leaves them.
     """
 
     project: Project | None
-    resources: Mapping[Key, Resource]  # the valid ones, the Project among them
+    resources: Built  # the valid ones, the Project among them
     problems: tuple[Problem, ...]  # sorted by place
     invalid: frozenset[Key]  # declared, but broken
     unreadable: tuple[str, ...]  # files that may declare more than is known
     locations: Mapping[Key, Location]  # where each document begins, also of invalid ones
     _snapshot: Snapshot = field(repr=False, compare=False)
     _indexes: Mapping[Key, int] = field(repr=False, compare=False)
+    records: tuple[Record, ...] = field(repr=False, compare=False)  # its documents, broken ones among them
+    kept: frozenset[Key] = frozenset()  # those of `resources` that are as they were at the last good revision
+    why: Mapping[Key, str] = field(
+        default_factory=dict
+    )  # why each is kept, or is `invalid` though well-formed
+    kept_data: Mapping[str, Dataset] = field(default_factory=dict)  # by name: as kept experiments know them
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong with it: then what it does not declare was removed."""
+        return not self.problems and not self.unreadable
+
+    def without_resources(self, snapshot: Snapshot) -> Loaded:
+        """What is left to be known once a plan was made, for whoever keeps it for hours."""
+        return replace(
+            self,
+            resources=Built({}),
+            problems=(),
+            locations={},
+            why={},
+            records=(),
+            _indexes={},
+            _snapshot=snapshot,
+        )
+
+    @property
+    def place(self) -> str:
+        """The revision, as messages name it."""
+        return "the working tree" if self._snapshot.dirty else self._snapshot.revision[:12]
 
     def locate(self, key: Key, *path: str | int) -> Location:
         """Line and column of a field, such as `locate(key, "spec", "datasets", "train")`.
@@ -110,6 +139,7 @@ def _load(files: ProjectFiles) -> Loaded:
         locations={record.key: record.location for record in reversed(records)},
         _snapshot=files.snapshot,
         _indexes={record.key: record.ordinal for record in reversed(records)},
+        records=tuple(records),
     )
 
 

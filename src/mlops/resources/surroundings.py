@@ -94,22 +94,28 @@ def check_surroundings(
     for record in records:
         if record.ordinal < 0:
             continue
-        kind, view = record.key.kind, record.values
-        for pattern in _URIS.get(kind, ()):
-            for path, uri in find(view, pattern):
-                for name in variables_in(uri) if isinstance(uri, str) else ():
-                    yield from _variable(record, path, name, lists, nearest)
-        if kind == "Experiment":
-            for path, name in find(view, _VARIABLES):
-                if isinstance(name, str):
-                    yield from _variable(record, path, name, lists, nearest)
+        yield from check_lists(record, lists, nearest)
+        if record.key.kind == "Experiment":
             yield from _code(record, tree, nearest)
-        elif kind == "Stage" and lists.groups:
-            for path, name in find(view, _FROM):
-                if isinstance(name, str) and name not in lists.groups:
-                    near = nearest.nearest(name, lists.groups)
-                    fix = f"Did you mean {near}?" if near else "Add it to the Project's spec.groups."
-                    yield record, Finding(path, f"there is no group {shown(name, 'of that name')}", fix)
+
+
+def check_lists(record: Record, lists: Lists, nearest: Nearest) -> Iterator[tuple[Record, Finding]]:
+    """Everything that one document uses and the Project does not list."""
+    kind, view = record.key.kind, record.values
+    for pattern in _URIS.get(kind, ()):
+        for path, uri in find(view, pattern):
+            for name in variables_in(uri) if isinstance(uri, str) else ():
+                yield from _variable(record, path, name, lists, nearest)
+    if kind == "Experiment":
+        for path, name in find(view, _VARIABLES):
+            if isinstance(name, str):
+                yield from _variable(record, path, name, lists, nearest)
+    elif kind == "Stage" and lists.groups:
+        for path, name in find(view, _FROM):
+            if isinstance(name, str) and name not in lists.groups:
+                near = nearest.nearest(name, lists.groups)
+                fix = f"Did you mean {near}?" if near else "Add it to the Project's spec.groups."
+                yield record, Finding(path, f"there is no group {shown(name, 'of that name')}", fix)
 
 
 def _variable(

@@ -79,6 +79,13 @@ class Runs(Connection):
         self._locations[found.experiment_id] = found.artifact_location
         return str(found.experiment_id)
 
+    def experiment_tags(self, name: str) -> Mapping[str, str]:
+        """The tags of an experiment by its full name; none if there is no such experiment, or it was deleted."""
+        if not self.store.exists():
+            return {}
+        found = self._call(f"reading experiment {name}", lambda c: c.get_experiment_by_name(name))
+        return dict(found.tags) if found is not None and found.lifecycle_stage == "active" else {}
+
     def update_experiment(self, experiment_id: str, *, tags: Mapping[str, str | None]) -> None:
         """Set an experiment's tags; None deletes one. The description is the tag `mlflow.note.content`."""
 
