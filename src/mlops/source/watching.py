@@ -155,6 +155,8 @@ class Watch:
             return
         if event.is_directory:
             try:
+                if gone:  # what is made again in its place may have its inode number, too
+                    self._let_go(paths[0])
                 self._arm()
             except OSError as problem:  # whoever polls beside it notices; who asks is told
                 self.problem = _limited(problem)
@@ -166,13 +168,17 @@ class Watch:
             if self._closed:
                 return
             wanted = {path: (recursive, _identity(path)) for path, recursive in self._places()}
-            for path, (identity, watch) in list(self._armed.items()):
-                if wanted.get(path, (False, None))[1] != identity:
-                    del self._armed[path]
-                    self._observer.unschedule(watch)
+            for path, (armed, _) in list(self._armed.items()):
+                if wanted.get(path, (False, None))[1] != armed:
+                    self._let_go(path)
             for path, (recursive, identity) in wanted.items():
                 if identity is not None and path not in self._armed:
                     self._schedule(path, recursive, identity)
+
+    def _let_go(self, path: str) -> None:
+        with self._lock:
+            if path in self._armed and not self._closed:
+                self._observer.unschedule(self._armed.pop(path)[1])
 
     def _schedule(self, path: str, recursive: bool, identity: _Identity) -> None:
         try:
@@ -204,7 +210,7 @@ def _changes() -> list[type[FileSystemEvent]]:
 
 def _identity(path: str) -> _Identity | None:
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
