@@ -23,7 +23,7 @@ def test_an_unreachable_server_is_transient_and_keeps_its_password(
         unused.bind(("127.0.0.1", 0))
         uri = f"http://user:hunter2@127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(Transient, match="cannot be reached") as caught:
-            Tracker(uri, None, environ=os.environ, now=time.time).observe("p", [], [])
+            Tracker(uri, None, environ=os.environ, now=time.time).observe("p", [])
     assert "hunter2" not in str(caught.value)
 
 
@@ -31,7 +31,7 @@ def test_a_file_that_is_no_database_is_stalled(tmp_path: Path) -> None:
     (tmp_path / "m.db").write_bytes(b"certainly not a database, and long enough to have a header " * 10)
     tracker = Tracker(f"sqlite:///{tmp_path}/m.db", None, environ=os.environ, now=time.time)
     with pytest.raises(Stalled) as caught:
-        tracker.observe("p", [], [])
+        tracker.observe("p", [])
     assert "certainly" not in str(caught.value)
 
 
@@ -65,4 +65,4 @@ def test_an_old_schema_says_how_to_upgrade(tmp_path: Path, sqlite_tracker: Track
         copy.commit()
     tracker = Tracker(f"sqlite:///{tmp_path}/m.db", None, environ=os.environ, now=time.time)
     with pytest.raises(Stalled, match="mlflow db upgrade"):
-        tracker.observe("p", [], [])
+        tracker.observe("p", [])

@@ -22,7 +22,7 @@ def test_a_tracker_costs_no_import(tmp_path: Path) -> None:
     code = (
         "import sys, time; from mlops.tracking import Tracker; "
         "t = Tracker('sqlite:////nowhere/m.db', None, environ={}, now=time.time); "
-        "t.token(); t.versions(); t.observe('p', [], []); "
+        "t.token(); t.versions(); t.observe('p', []); "
         "print([m for m in ('mlflow', 'sqlalchemy', 'pandas', 'numpy') if m in sys.modules])"
     )
     assert python(code, tmp_path) == "[]"

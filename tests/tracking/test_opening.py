@@ -69,6 +69,6 @@ def test_a_store_of_an_older_mlflow_is_migrated_after_a_copy_was_put_aside(
     engine.dispose()
     tracker = Tracker(uri, str(tmp_path / "art"), environ=os.environ, now=time.time)
     tracker.prepare()
-    assert set(tracker.observe("p", [], []).experiments) == {"p/old"}
+    assert set(tracker.observe("p", []).experiments) == {"p/old"}
     assert (tmp_path / "m.db.before-bd07f7e963c5").stat().st_size > 0
     tracker.prepare()

@@ -28,10 +28,10 @@ def source(tracker: Tracker, run_id: str) -> str:
 def test_a_model_is_made_once_and_put_right_afterwards(tracker: Tracker, project: str) -> None:
     tracker.ensure_model(project, description="one", tags={"mlops.project": project, "a": "1"})
     tracker.ensure_model(project, description="two", tags={"mlops.project": project, "b": "2"})
-    model = tracker.observe(project, [], []).models[project]
+    model = tracker.observe(project, []).models[project]
     assert (model.description, dict(model.tags)) == ("two", {"mlops.project": project, "a": "1", "b": "2"})
     tracker.update_model(project, description=None, tags={"a": None, "never": None, "b": "3"})
-    model = tracker.observe(project, [], []).models[project]
+    model = tracker.observe(project, []).models[project]
     assert (model.description, dict(model.tags)) == ("two", {"mlops.project": project, "b": "3"})
 
 
@@ -49,7 +49,7 @@ def test_a_version_asked_for_twice_is_made_once(
     assert (version.source, version.run_id, version.description) == (source, run_id, "d")
     other = {**IDENTITY, "mlops.version": "1.1.0"}
     assert tracker.create_version(project, source_uri=source, run_id=run_id, tags=other, description="") == 2
-    assert [number for _, number in tracker.observe(project, [], [project]).versions] == [1, 2]
+    assert [number for _, number in tracker.observe(project, [project]).versions] == [1, 2]
 
 
 def test_a_bound_version_never_changes_its_run(
@@ -130,7 +130,7 @@ def test_observing_finds_tagged_models_and_named_ones_with_versions_and_aliases(
         tracker.create_version(name, source_uri=source, run_id=run_id, tags=IDENTITY, description="")
         tracker.move_alias(name, "dev", 1, tags={})
     tracker.ensure_model(f"{project}-stranger", description="", tags={})
-    ledger = tracker.observe(project, [], [names[0], f"{project}-absent", "it's"])
+    ledger = tracker.observe(project, [names[0], f"{project}-absent", "it's"])
     assert set(ledger.models) == set(names)
     assert set(ledger.versions) == {(name, 1) for name in names[:2]}
     assert dict(ledger.models[names[0]].aliases) == {"dev": 1}
@@ -151,5 +151,5 @@ def test_observing_takes_no_call_per_model(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(store, "ManagedSessionMaker", counted)
-    assert len(sqlite_tracker.observe(project, [], []).models) == 60
+    assert len(sqlite_tracker.observe(project, []).models) == 60
     assert len(calls) <= 4

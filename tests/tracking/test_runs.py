@@ -17,10 +17,10 @@ def test_an_experiment_is_made_once_and_then_left_as_it_is(tracker: Tracker, pro
     name = f"{project}/a"
     first = tracker.ensure_experiment(name, description="Rent", tags={"mlops.resource": "Experiment/a"})
     assert tracker.ensure_experiment(name, description="other", tags={}) == first
-    experiment = tracker.observe(project, [], []).experiments[name]
+    experiment = tracker.observe(project, []).experiments[name]
     assert experiment.tags["mlflow.note.content"] == "Rent"
     tracker.update_experiment(first, tags={"mlflow.note.content": "Bikes", "mlops.resource": None, "x": None})
-    tags = tracker.observe(project, [], []).experiments[name].tags
+    tags = tracker.observe(project, []).experiments[name].tags
     assert tags["mlflow.note.content"] == "Bikes"
     assert "mlops.resource" not in tags
 
@@ -30,7 +30,7 @@ def test_an_experiment_in_the_trash_says_how_to_restore_it(tracker: Tracker, pro
     tracker._client().delete_experiment(made)
     with pytest.raises(Stalled, match=rf"mlflow experiments restore --experiment-id {made}"):
         tracker.ensure_experiment(f"{project}/gone", description="", tags={})
-    assert tracker.observe(project, [], []).experiments == {}
+    assert tracker.observe(project, []).experiments == {}
 
 
 def test_a_run_has_all_its_tags_from_its_first_moment(tracker: Tracker, project: str) -> None:
@@ -69,7 +69,7 @@ def test_a_parameter_longer_than_mlflow_keeps_is_refused_before_anything_is_made
     experiment = sqlite_tracker.ensure_experiment(f"{project}/a", description="", tags={})
     with pytest.raises(Stalled, match="parameter long"):
         sqlite_tracker.create_run(experiment, name="x", tags={}, parameters={"long": "x" * 6001}, inputs=[])
-    assert sqlite_tracker.observe(project, [], []).runs == {}
+    assert sqlite_tracker.observe(project, []).runs == {}
 
 
 def test_metrics_that_are_not_numbers_stay_what_they_are(tracker: Tracker, project: str) -> None:
@@ -84,7 +84,7 @@ def test_metrics_that_are_not_numbers_stay_what_they_are(tracker: Tracker, proje
     # MLflow stores an infinity as the largest number there is.
     assert run.metrics["up"] >= 1.7e308
     assert run.metrics["down"] <= -1.7e308
-    ledger = Ledger.from_json(tracker.observe(project, [], []).to_json())
+    ledger = Ledger.from_json(tracker.observe(project, []).to_json())
     assert math.isnan(ledger.runs[run_id].metrics["nan"])
 
 
@@ -112,7 +112,7 @@ def test_a_run_that_does_not_exist_is_none(tracker: Tracker, project: str) -> No
     run_id = tracker.create_run(experiment, name="x", tags={}, parameters={}, inputs=[])
     tracker._client().delete_run(run_id)
     assert tracker.run(run_id) is None
-    assert tracker.observe(project, [], []).runs == {}
+    assert tracker.observe(project, []).runs == {}
 
 
 def test_observing_leaves_out_monitoring_runs_and_other_projects(tracker: Tracker, project: str) -> None:
@@ -121,10 +121,9 @@ def test_observing_leaves_out_monitoring_runs_and_other_projects(tracker: Tracke
     runs = {
         name: tracker.create_run(made[name], name="x", tags={}, parameters={}, inputs=[]) for name in names
     }
-    ledger = tracker.observe(project, ["a", f"{project}-other/a"], [])
-    assert set(ledger.experiments) == set(names)
-    assert set(ledger.runs) == {runs[n] for n in names if "monitoring" not in n}
-    assert set(tracker.observe(project, [], []).experiments) == set(names[:3])
+    ledger = tracker.observe(project, [])
+    assert set(ledger.experiments) == set(names[:3])
+    assert set(ledger.runs) == {runs[name] for name in names[:2]}
 
 
 def test_more_runs_than_a_page_are_all_seen(
@@ -136,7 +135,7 @@ def test_more_runs_than_a_page_are_all_seen(
         sqlite_tracker.create_run(experiment, name=f"r{n}", tags={}, parameters={}, inputs=[])
         for n in range(8)
     }
-    assert set(sqlite_tracker.observe(project, [], []).runs) == made
+    assert set(sqlite_tracker.observe(project, []).runs) == made
 
 
 def test_an_artifact_of_a_local_store_lies_under_the_declared_root(

@@ -75,7 +75,7 @@ def test_other_stores_have_no_token(uri: str) -> None:
 
 def test_reading_an_absent_store_finds_nothing_and_makes_nothing(tmp_path: Path) -> None:
     tracker = Tracker(f"sqlite:///{tmp_path}/in/m.db", str(tmp_path / "art"), environ={}, now=time.time)
-    ledger = tracker.observe("p", ["a"], ["m"])
+    ledger = tracker.observe("p", ["m"])
     assert (ledger.experiments, ledger.runs, ledger.models, ledger.versions) == ({}, {}, {}, {})
     assert tracker.token() is not None
     assert tracker.run("0" * 32) is None
@@ -127,7 +127,7 @@ def test_credentials_of_one_server_are_never_sent_to_another() -> None:
     with pytest.raises(
         Stalled, match=r"credentials in the environment are for mlflow\.example\.com"
     ) as caught:
-        tracker.observe("p", [], [])
+        tracker.observe("p", [])
     assert "hunter2" not in str(caught.value)
 
 

@@ -1,19 +1,27 @@
-"""MLflow's side of the picture, read again only when the store says that something changed in it."""
+"""MLflow's side of the picture: kept in memory and on disk, and read again only where something moved."""
 
 from __future__ import annotations
 
 import json
+import time
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
-from mlops.observation.observed import Ledger, ObservedRun
+from mlops.observation.moved import covers, read_moved, without_late_metrics
+from mlops.observation.observed import Ledger
 from mlops.planning.desired import Desired
 from mlops.planning.plan import sha256_of
-from mlops.resources import Experiment, Model, ModelVersion
-from mlops.tracking import Tracker
+from mlops.resources import Key, Model, ModelVersion, Resource
+from mlops.tracking import Marks, Tracker
 
-FORMAT = 1  # of the cached picture
+FORMAT: Final = 2  # of the picture on disk
+WHOLE_EVERY: Final = (
+    3600.0  # seconds after which a picture that moved is read whole: marks are MLflow's inside
+)
+METRICS_EVERY: Final = 30.0  # seconds between two readings of the metrics of runs that go on
+KEEP_EVERY: Final = 600.0  # seconds between two writings of the picture to disk
 
 
 class Cache(Protocol):
@@ -24,37 +32,163 @@ class Cache(Protocol):
     def put_many(self, items: Mapping[str, bytes]) -> None: ...
 
 
-def observe_ledger(tracker: Tracker, desired: Desired, cache: Cache) -> Ledger:
-    """Everything of the project that MLflow holds.
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is looked at: a project's own, and the models and runs that its resources name."""
 
-    A store that tells by an exact token that nothing moved since the cached picture is not asked again,
-    and MLflow is not even imported.
+    project: str
+    models: tuple[str, ...]
+    runs: tuple[str, ...]
+    asked: str  # digest of it
+
+    @classmethod
+    def of(cls, project: str, resources: Iterable[Resource]) -> _Scope:
+        models, runs = set(), set()
+        for resource in resources:
+            if isinstance(resource, Model):
+                models.add(resource.spec.registered_name or resource.metadata.name)
+            elif isinstance(resource, ModelVersion) and resource.spec.source.run_id:
+                runs.add(str(resource.spec.source.run_id))
+        asked = sha256_of([project, sorted(models), sorted(runs)])
+        return cls(project, tuple(sorted(models)), tuple(sorted(runs)), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What was seen: each object in `ledger` is at least as new as its mark, and each mark as `token`."""
+
+    asked: str  # digest of the scope
+    token: str | None
+    marks: Marks | None
+    ledger: Ledger
+    whole_at: float  # when all of it was read, in seconds since the epoch
+    whole: str | None  # the token then
+
+
+class LedgerSight:
+    """Looks at a project's part of MLflow again and again.
+
+    A store that tells by an exact token that nothing moved is not asked, and MLflow is not even imported. Of a
+    database, what moved is found by its marks and read again alone; of any other store, everything is read.
+    What was committed before a look is in the picture that it gives. Only the metrics of runs that go on may be
+    `METRICS_EVERY` seconds old: a training that logs all the time would move every picture.
+
+    Args:
+        cache: where the picture outlives the process: written when it is first read, then rarely, and by `keep`.
+        now: seconds since the epoch.
     """
-    resources = desired.resources.values()
-    experiments = sorted(r.metadata.name for r in resources if isinstance(r, Experiment))
-    models = sorted(r.spec.registered_name or r.metadata.name for r in resources if isinstance(r, Model))
-    runs = sorted(
-        {str(r.spec.source.run_id) for r in resources if isinstance(r, ModelVersion) and r.spec.source.run_id}
-    )
-    token = tracker.token()
-    asked = sha256_of([FORMAT, desired.project, experiments, models, runs, tracker.store.shown])
-    if token is not None and (kept := cache.get_many((asked,)).get(asked)) is not None:
-        stored = json.loads(zlib.decompress(kept))
-        if stored["token"] == token:
-            return Ledger.from_json(stored["ledger"])
-    ledger = _with_runs(tracker, tracker.observe(desired.project, experiments, models), runs)
-    if token is not None and tracker.token() == token:
-        row = json.dumps({"token": token, "ledger": ledger.to_json()}, separators=(",", ":"))
-        cache.put_many({asked: zlib.compress(row.encode(), 1)})
-    return ledger
+
+    def __init__(self, tracker: Tracker, cache: Cache, *, now: Callable[[], float]) -> None:
+        self._tracker = tracker
+        self._cache = cache
+        self._now = now
+        self._resources: Mapping[Key, Resource] | None = None
+        self._scope = _Scope("", (), (), "")
+        self._picture: _Picture | None = None
+        self._metrics_at = self._kept_at = float("-inf")
+        self._late = False  # metrics of runs that go on moved, and were not read
+        self._unkept = False
+        self._blind = False  # there are marks, but not of all that MLflow shows
+
+    def look(self, desired: Desired) -> Ledger:
+        """Everything of the project that MLflow holds; the same object as before where nothing differs."""
+        if desired.resources is not self._resources or desired.project != self._scope.project:
+            self._scope = _Scope.of(desired.project, desired.resources.values())
+            self._resources = desired.resources
+        scope, now = self._scope, self._now()
+        token = self._tracker.token()
+        seen = self._picture or self._kept()
+        unmoved = seen is not None and token is not None and (seen.asked, seen.token) == (scope.asked, token)
+        metrics_due = _due(now, self._metrics_at, METRICS_EVERY)
+        if seen is not None and unmoved and not (self._late and metrics_due):
+            self._picture = seen
+            return seen.ledger
+        marks = None if self._blind else self._tracker.marks(scope.project, scope.models, scope.runs)
+        picture = None
+        if seen is not None and marks is not None and not _whole_due(seen, token, now):
+            picture = self._moved(
+                replace(seen, asked=scope.asked, token=token), seen.marks, marks, metrics_due
+            )
+        if picture is None:
+            picture = self._whole(seen, _Picture(scope.asked, token, marks, Ledger(), now, token))
+            self._metrics_at, self._late = now, False
+        self._unkept = self._unkept or seen is None or picture.ledger is not seen.ledger
+        self._picture = picture
+        if _due(now, self._kept_at, KEEP_EVERY):
+            self.keep()
+        return picture.ledger
+
+    def keep(self) -> None:
+        """Write the picture to disk, unless it is there."""
+        picture, self._kept_at = self._picture, self._now()
+        if picture is None or not self._unkept or (picture.token is None and picture.marks is None):
+            return
+        row = {
+            "asked": picture.asked,
+            "token": picture.token,
+            "marks": picture.marks.to_json() if picture.marks is not None else None,
+            "ledger": picture.ledger.to_json(),
+            "wholeAt": picture.whole_at,
+            "whole": picture.whole,
+        }
+        text = json.dumps(row, separators=(",", ":"))
+        self._cache.put_many({self._place(): zlib.compress(text.encode(), 1)})
+        self._unkept = False
+
+    def _kept(self) -> _Picture | None:
+        place = self._place()
+        kept = self._cache.get_many((place,)).get(place)
+        if kept is None:
+            return None
+        row = json.loads(zlib.decompress(kept))
+        marks = Marks.from_json(row["marks"]) if row["marks"] is not None else None
+        ledger = Ledger.from_json(row["ledger"])
+        return _Picture(row["asked"], row["token"], marks, ledger, row["wholeAt"], row["whole"])
+
+    def _place(self) -> str:
+        return sha256_of([FORMAT, self._scope.project, self._tracker.store.shown])
+
+    def _moved(
+        self, picture: _Picture, was: Marks | None, marks: Marks, metrics_due: bool
+    ) -> _Picture | None:
+        """`picture` with what moved since the marks `was`; None where everything should be read."""
+        if was is None:
+            return None
+        late = marks if metrics_due else without_late_metrics(picture.ledger, was, marks)
+        ledger = read_moved(self._tracker, picture.ledger, was, late)
+        if ledger is None:
+            return None
+        if metrics_due:
+            self._metrics_at, self._late = self._now(), False
+        self._late = self._late or late is not marks
+        return replace(picture, marks=late, ledger=ledger)
+
+    def _whole(self, seen: _Picture | None, picture: _Picture) -> _Picture:
+        """`picture` with everything, read by MLflow."""
+        tracker, scope, marks = self._tracker, self._scope, picture.marks
+        ledger = tracker.observe(scope.project, scope.models)
+        named = (tracker.run(run_id) for run_id in scope.runs if run_id not in ledger.runs)
+        if foreign := {run.run_id: run for run in named if run is not None}:
+            ledger = replace(ledger, runs={**ledger.runs, **foreign})
+        if marks is not None and not covers(marks, ledger):
+            # Unless somebody wrote at this very moment, MLflow takes its objects from elsewhere.
+            self._blind = marks == tracker.marks(scope.project, scope.models, scope.runs)
+            marks = None
+        if seen is not None and seen.ledger == ledger:
+            ledger = seen.ledger
+        return replace(picture, marks=marks, ledger=ledger)
 
 
-def _with_runs(tracker: Tracker, ledger: Ledger, run_ids: list[str]) -> Ledger:
-    """With the runs that are named by their id, wherever they are."""
-    named: dict[str, ObservedRun] = {}
-    for run_id in run_ids:
-        if run_id not in ledger.runs and (run := tracker.run(run_id)) is not None:
-            named[run_id] = run
-    if not named:
-        return ledger
-    return Ledger(ledger.experiments, {**ledger.runs, **named}, ledger.models, ledger.versions)
+def _whole_due(seen: _Picture, token: str | None, now: float) -> bool:
+    """Whether marks have answered for so long that all is read, lest they miss something for ever."""
+    return (token is None or token != seen.whole) and _due(now, seen.whole_at, WHOLE_EVERY)
+
+
+def _due(now: float, last: float, every: float) -> bool:
+    """Whether `every` seconds have passed, or the clock was set back."""
+    return not 0 <= now - last < every
+
+
+def observe_ledger(tracker: Tracker, desired: Desired, cache: Cache) -> Ledger:
+    """Look once, in a process that ends."""
+    return LedgerSight(tracker, cache, now=time.time).look(desired)

@@ -1,8 +1,11 @@
-"""One project's part of MLflow, read in pages: no call per run, per model or per version."""
+"""One project's part of MLflow, read in pages: no call per run, per model or per version.
+
+Of a database it can also be asked what moved, and that be read again alone: see `marks`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlops.observation.observed import (
@@ -13,7 +16,16 @@ from mlops.observation.observed import (
     ObservedVersion,
 )
 from mlops.tracking.connection import Connection
-from mlops.tracking.faults import code
+from mlops.tracking.faults import code, missing
+from mlops.tracking.marks import (
+    POSTGRESQL,
+    SQLITE,
+    Marks,
+    Unmarked,
+    read_marks,
+    server_rows,
+    sqlite_rows,
+)
 from mlops.tracking.registry import observed_model, observed_version
 from mlops.tracking.runs import observed_run, pages
 
@@ -23,23 +35,23 @@ if TYPE_CHECKING:
 _PAGE = 1000  # the most that a server gives of experiments and models
 _RUNS = 5000
 _EXPERIMENTS = 200  # in one search of runs
+_FEW = 50  # objects that are read one by one: a search looks through whole tables
 _NAMES = 1500  # characters of names in one filter: a filter travels in a URL
 
 
 class Observing(Connection):
     """Reads the ledger."""
 
-    def observe(self, project: str, experiments: Collection[str], models: Collection[str]) -> Ledger:
+    def observe(self, project: str, models: Collection[str]) -> Ledger:
         """Everything of `project` that MLflow holds.
 
         Args:
             project: its experiments are `project` and `project/…`, its models are tagged `mlops.project`.
-            experiments: experiments to read too; a bare name is one of the project's.
             models: registered names to read whether or not they are tagged.
         """
         if not self.store.exists():
             return Ledger()
-        found = self._call("reading experiments", lambda c: _experiments(c, project, experiments))
+        found = self._call("reading experiments", lambda c: _experiments(c, project))
         runs = self._call("reading runs", lambda c: _runs(c, project, found))
         registered = self._call("reading models", lambda c: _models(c, project, models))
         versions = self._call("reading model versions", lambda c: _versions(c, sorted(registered)))
@@ -50,23 +62,83 @@ class Observing(Connection):
             {(one.model, one.number): one for one in versions},
         )
 
+    def marks(self, project: str, models: Collection[str], runs: Collection[str]) -> Marks | None:
+        """A mark for each object that `observe` would read, and each of `runs`; a moved one has another mark.
 
-def _experiments(client: MlflowClient, project: str, names: Collection[str]) -> list[ObservedExperiment]:
+        None where there are none: not a database, one of another kind, or with tables that are not as expected.
+        """
+        if not self.store.exists():
+            return None
+        try:
+            match self.store.scheme:
+                case "sqlite" if self.store.sqlite_path is not None:
+                    with sqlite_rows(self.store.sqlite_path) as rows:
+                        return read_marks(rows, SQLITE, project, models, runs)
+                case "postgresql":
+                    engine = getattr(self._client()._tracking_client.store, "engine", None)
+                    with server_rows(engine) as rows:
+                        return read_marks(rows, POSTGRESQL, project, models, runs)
+        except Unmarked:
+            pass  # it is a hint: reading everything by MLflow says what is wrong, if anything is
+        return None
+
+    def experiments_again(self, ids: Collection[str]) -> list[ObservedExperiment]:
+        """These experiments as they are now; those that were deleted are left out."""
+
+        def read(client: MlflowClient) -> list[ObservedExperiment]:
+            found = (_there(client.get_experiment, one) for one in ids)
+            return [observed_experiment(e) for e in found if e is not None and e.lifecycle_stage == "active"]
+
+        return self._call("reading experiments again", read)
+
+    def versions_again(self, places: Collection[tuple[str, int]]) -> list[ObservedVersion]:
+        """These versions as they are now, and others of their models; those that were deleted are left out."""
+        if len(places) > _FEW:
+            names = sorted({model for model, _ in places})
+            return self._call("reading model versions again", lambda c: _versions(c, names))
+
+        def read(client: MlflowClient) -> list[ObservedVersion]:
+            found = (_there(client.get_model_version, model, str(number)) for model, number in sorted(places))
+            return [observed_version(one) for one in found if one is not None]
+
+        return self._call("reading model versions again", read)
+
+    def models_again(self, names: Collection[str]) -> dict[str, ObservedModel]:
+        """These registered models as they are now; those that were deleted are left out."""
+        return self._call("reading models again", lambda c: _named_models(c, sorted(names)))
+
+
+def observed_experiment(experiment: Any) -> ObservedExperiment:
+    """MLflow's experiment as a frozen value."""
+    return ObservedExperiment(
+        experiment.name, str(experiment.experiment_id), dict(sorted(experiment.tags.items()))
+    )
+
+
+def _there(read: Callable[..., Any], *place: str) -> Any:
+    """What `read` gives; None where MLflow says that there is no such thing."""
+    try:
+        return read(*place)
+    except Exception as error:
+        if missing(error):
+            return None
+        raise
+
+
+def _experiments(client: MlflowClient, project: str) -> list[ObservedExperiment]:
     prefix = f"{project}/"
     query = f"name LIKE '{_quoted(prefix)}%'"
     found = [
-        e
+        observed_experiment(e)
         for e in pages(
             lambda t: client.search_experiments(max_results=_PAGE, filter_string=query, page_token=t)
         )
         if e.name.startswith(prefix)  # LIKE takes _ and % for more than themselves
     ]
-    for name in {project, *(n for n in names if "/" in n and not n.startswith(prefix))}:
-        one = client.get_experiment_by_name(name)
-        if one is not None and one.lifecycle_stage == "active":
-            found.append(one)
-    observed = [ObservedExperiment(e.name, str(e.experiment_id), dict(sorted(e.tags.items()))) for e in found]
-    return sorted(observed, key=lambda e: e.name)
+    one = client.get_experiment_by_name(project)
+    if one is not None and one.lifecycle_stage == "active":
+        found.append(observed_experiment(one))
+    return sorted(found, key=lambda e: e.name)
 
 
 def _runs(client: MlflowClient, project: str, experiments: Sequence[ObservedExperiment]) -> list[ObservedRun]:
@@ -84,42 +156,43 @@ def _runs(client: MlflowClient, project: str, experiments: Sequence[ObservedExpe
 
 
 def _models(client: MlflowClient, project: str, names: Collection[str]) -> dict[str, ObservedModel]:
-    def search(query: str) -> Iterator[Any]:
-        return pages(
-            lambda t: client.search_registered_models(filter_string=query, max_results=_PAGE, page_token=t)
-        )
+    found = {m.name: m for m in _search_models(client, f"tags.`mlops.project` = '{_quoted(project)}'")}
+    found |= _named_models(client, sorted(set(names) - set(found)))
+    return {name: found[name] for name in sorted(found)}
 
-    found = {m.name: m for m in search(f"tags.`mlops.project` = '{_quoted(project)}'")}
-    missing = sorted(set(names) - set(found))
+
+def _named_models(client: MlflowClient, names: Sequence[str]) -> dict[str, ObservedModel]:
     try:
-        for some in _filters(missing):
-            found |= {m.name: m for m in search(f"name IN ({some})")}
+        found = [m for some in _filters(names) for m in _search_models(client, f"name IN ({some})")]
     except Exception as error:
         if code(error) != "INVALID_PARAMETER_VALUE":
             raise
         # A server of an MLflow that does not know IN for models: read all its models.
-        found |= {
-            m.name: m
-            for m in pages(lambda t: client.search_registered_models(max_results=_PAGE, page_token=t))
-            if m.name in names
-        }
-    return {name: observed_model(found[name]) for name in sorted(found)}
+        wanted = set(names)
+        found = [m for m in _search_models(client, None) if m.name in wanted]
+    return {m.name: m for m in found}
+
+
+def _search_models(client: MlflowClient, query: str | None) -> Iterator[ObservedModel]:
+    found: Iterable[Any] = pages(
+        lambda t: client.search_registered_models(filter_string=query, max_results=_PAGE, page_token=t)
+    )
+    return map(observed_model, found)
 
 
 def _versions(client: MlflowClient, models: Sequence[str]) -> list[ObservedVersion]:
-    def search(query: str) -> Iterator[Any]:
-        return pages(lambda t: client.search_model_versions(query, max_results=_PAGE, page_token=t))
+    def search(query: str) -> Iterator[ObservedVersion]:
+        found = pages(lambda t: client.search_model_versions(query, max_results=_PAGE, page_token=t))
+        return map(observed_version, found)
 
-    found: list[Any] = []
     try:
-        for some in _filters(models):
-            found += search(f"name IN ({some})")
+        versions = [v for some in _filters(models) for v in search(f"name IN ({some})")]
     except Exception as error:
         if code(error) != "INVALID_PARAMETER_VALUE":
             raise
         wanted = set(models)  # an older MLflow knows no IN here either
-        found = [v for v in search("") if v.name in wanted]
-    return sorted((observed_version(v) for v in found), key=lambda v: (v.model, v.number))
+        versions = [v for v in search("") if v.model in wanted]
+    return sorted(versions, key=lambda v: (v.model, v.number))
 
 
 def _filters(names: Sequence[str]) -> Iterator[str]:
