@@ -1,7 +1,7 @@
 """The daemon's log: one line an event, for programs; short lines where a person looks on.
 
     from mlops.daemon.logs import event
-    event("revision.applied", "revision 1a2b3c4d is in force", revision=sha, seconds=0.4)
+    event("InForce", "revision 1a2b3c4d is in force", revision=sha, seconds=0.4)
 
 Writing it never raises and never stops the daemon: where a disk is full or nobody reads the pipe, lines are
 dropped, and counted in the first line that comes through again.
@@ -35,7 +35,7 @@ def event(
     """Log one event.
 
     Args:
-        name: what happened, for programs: lower case, with dots.
+        name: what happened, for programs: one word.
         message: the same for people, one sentence.
         error: its type becomes a field, and its traceback where it is a defect of this program.
         fields: resource, step, revision, seconds, reason, … ; those that are None are left out.
@@ -133,8 +133,8 @@ class Lines(logging.Handler):
         try:
             line = self.format(record)
         except Exception as error:  # a value that cannot be shown must not stop what logged it
-            line = json.dumps({"level": "error", "event": "log.broken", "message": type(error).__name__})
-        note = f'{{"level": "warning", "event": "log.lost", "lines": {self.lost}}}\n' if self.lost else ""
+            line = json.dumps({"level": "error", "event": "LineBroken", "message": type(error).__name__})
+        note = f'{{"level": "warning", "event": "LinesLost", "lines": {self.lost}}}\n' if self.lost else ""
         start = "\n" if self._cut else ""
         if self._write(f"{start}{note}{line}\n".encode("utf-8", "backslashreplace")):
             self.lost = 0
