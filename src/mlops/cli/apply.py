@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "--timeout", metavar="DURATION", type=duration, help="How long to wait for training and for the lease."
 )
 @click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
+@click.option("--accept-rewrite", is_flag=True, help="Take the revision although it rewrites history.")
 @click.pass_context
 def apply(
     ctx: click.Context,
@@ -37,8 +38,11 @@ def apply(
     wait: bool,
     timeout: float | None,
     retry_stalled: bool,
+    accept_rewrite: bool,
 ) -> int:
     """Make MLflow match a revision: train, register, bind, promote, heal, take away.
+
+    Beside a daemon it wakes that one, and reports how the revision went there.
 
     With PLAN, a file that `mlops plan --out` wrote, it does exactly that plan, or refuses if anything it
     depended on has moved.
@@ -59,11 +63,25 @@ def apply(
         revision, working_tree = saved.revision, saved.working_tree
         revision = None if working_tree else revision
 
+    snapshot = controller.snapshot(revision, working_tree=working_tree)
+    accepted = snapshot.revision if accept_rewrite else None
+
     def look() -> View:
-        options = Options(retry_stalled=retry_stalled)
+        options = Options(retry_stalled=retry_stalled, accept=accepted)
         return controller.look(revision, working_tree=working_tree, targets=keys, options=options)
 
-    controller.open(controller.snapshot(revision, working_tree=working_tree))  # the stores that it names
+    controller.open(snapshot)  # the stores that it names
+    whole = saved is None and not working_tree and not keys
+    if (
+        whole
+        and (
+            code := _beside_daemon(
+                controller, snapshot.revision, wait, timeout, retry_stalled, accept_rewrite
+            )
+        )
+        is not None
+    ):
+        return code
     return _go(
         controller,
         holding(saved, look) if saved is not None else look,
@@ -116,6 +134,37 @@ def train(
     return _go(controller, look, record=False, wait=wait, timeout=timeout)
 
 
+def _beside_daemon(
+    controller: Controller,
+    revision: str,
+    wait: bool,
+    timeout: float | None,
+    retry_stalled: bool,
+    accept_rewrite: bool,
+) -> int | None:
+    """Have the daemon do it, if one leads; None where this process has to."""
+    from mlops.cli.reconcile import leading, told, wait_for
+    from mlops.state.lease import described
+
+    if (holder := leading(controller)) is None:
+        return None
+    from mlops.daemon.requests import ask
+
+    say(f"{described(holder)} leads: it is asked to do this")
+    asked = ask(
+        controller.state,
+        by="mlops apply",
+        now=controller.now(),
+        revision=revision,
+        retry_stalled=retry_stalled,
+        accept_rewrite=accept_rewrite,
+        report=True,
+        until_rest=wait,
+    )
+    content = wait_for(controller, asked, timeout)
+    return None if content is None else told(content)
+
+
 def _go(
     controller: Controller, look: Callable[[], View], *, record: bool, wait: bool, timeout: float | None
 ) -> int:
@@ -145,8 +194,7 @@ def _go(
             begun=begun,
             on_wait=lambda holder: say(f"waiting for {described(holder)}, who holds the lease"),
         )
-    held_back = result.view.held_back if record else None
-    return _tell(result, broken=bool(sum(broken)), wait=wait, held_back=held_back)
+    return _tell(result, broken=bool(sum(broken)), wait=wait, held_back=result.view.refused)
 
 
 def _tell(result: Result, *, broken: bool, wait: bool, held_back: str | None) -> int:

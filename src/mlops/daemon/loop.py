@@ -69,6 +69,7 @@ class Daemon:
     came_round: float | None = None  # when the loop was last seen to go round, on the monotonic clock
     _next_pass: float = 0.0  # when the interval asks for one, on the monotonic clock
     _rested: float = 0.0  # until when a change in MLflow alone is no reason
+    _took: float = 0.0  # seconds of the last pass
     _failures: int = 0  # passes in a row that could not even look
     _not_before: float = 0.0
 
@@ -183,7 +184,7 @@ class Daemon:
         if now < self._not_before:  # the stores were out of reach a moment ago: only news is a reason
             later = set(reasons) - {wakeups.REVISION, wakeups.FILES, wakeups.REQUEST, wakeups.WEBHOOK}
         elif now < self._rested:
-            later = set(reasons) & {wakeups.LEDGER, wakeups.ENDED}
+            later = set(reasons) & {wakeups.LEDGER}
         if later:
             self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
         return reasons - later
@@ -214,7 +215,9 @@ class Daemon:
         finally:
             ended = self.controller.monotonic()
             self._next_pass = ended + term.interval
-            self._rested = ended + max(self.pace.least, self.pace.rest * (ended - began))
+            # The first pass imports MLflow, which says nothing about the next one.
+            self._rested = ended + max(self.pace.least, self.pace.rest * min(self._took, ended - began))
+            self._took = ended - began
             self.journal.passed(reasons, ended - began, result)
 
     def _put_off(self, error: MlopsError, defect: Exception | None = None) -> None:

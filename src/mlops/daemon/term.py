@@ -104,6 +104,9 @@ class Term:
         self._record_ended(ended)
         world = controller.world(view, self.journal, self.lease.check, Waits(wait=False))
         resting = self.retries.resting(plan, controller.monotonic())
+        if any(is_slow(step) for step in plan.steps):
+            self.lease.check()
+            controller.tracker.prepare()  # before any job: two that open a new store race in its migrations
         self._offer(view, plan, resting, mark)
         slow = {step.id for step in plan.steps if is_slow(step)}
         quick = without(plan, slow | resting.keys())

@@ -1,0 +1,113 @@
+"""`mlops reconcile`, and what an apply does beside a daemon: it asks, and reports how it went there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mlops.cli.output import open_controller, print_lines, say
+
+if TYPE_CHECKING:
+    from mlops.controller import Controller
+    from mlops.daemon.requests import Request
+    from mlops.state import Holder
+
+LOOK_EVERY: Final = 0.1  # seconds
+PATIENCE: Final = 60.0  # seconds until `reconcile` stops waiting for the daemon to take it up
+
+
+@click.command()
+@click.option(
+    "--accept-rewrite",
+    is_flag=True,
+    help="Take the branch as it stands now, although its history was rewritten.",
+)
+@click.pass_context
+def reconcile(ctx: click.Context, accept_rewrite: bool) -> int:
+    """Have the daemon make a pass now, and try again what waits for a retry.
+
+    Exit codes: 0 the pass was made; 1 no daemon leads this project, or it did not answer; 3 something is blocked.
+    """
+    if ctx.obj["server"] is not None:
+        from mlops.cli.server import reconcile as remote
+
+        return remote(ctx, accept_rewrite)
+    from mlops.daemon.requests import ask
+    from mlops.errors import MlopsError
+
+    controller = open_controller(ctx)
+    snapshot = controller.snapshot()
+    controller.open(snapshot)
+    if leading(controller) is None:
+        how = "mlops apply --accept-rewrite" if accept_rewrite else "mlops apply"
+        raise MlopsError(
+            f"no daemon leads the project {controller.project_name}",
+            fix=f"Start one with `mlops daemon`, or do it once with `{how}`",
+        )
+    asked = ask(controller.state, by="mlops reconcile", now=controller.now(), accept_rewrite=accept_rewrite)
+    return told(wait_for(controller, asked, PATIENCE))
+
+
+def leading(controller: Controller) -> Holder | None:
+    """The daemon that leads this project, if one does."""
+    from mlops.daemon.loop import COMMAND
+
+    holder = controller.state.lease_holder(controller.project_name)
+    return holder if holder is not None and holder.command == COMMAND else None
+
+
+def wait_for(controller: Controller, asked: Request, patience: float | None) -> Mapping[str, Any] | None:
+    """The daemon's answer; None when the daemon went away. Raises MlopsError after `patience` seconds."""
+    from mlops.daemon.requests import answer_to, withdraw
+    from mlops.errors import MlopsError
+    from mlops.resources.quantities import render_duration
+
+    until = None if patience is None else time.monotonic() + patience
+    try:
+        while True:
+            if (content := answer_to(controller.state, asked.id)) is not None:
+                return content
+            if (holder := leading(controller)) is None:
+                return None
+            if until is not None and time.monotonic() >= until:
+                raise MlopsError(
+                    f"the daemon (pid {holder.pid} on {holder.host}) has not finished this after "
+                    f"{render_duration(patience or 0.0)}; it goes on",
+                    fix="See `mlops get` and its log, or wait with `mlops wait`",
+                )
+            time.sleep(LOOK_EVERY)
+    finally:
+        withdraw(controller.state, asked.id)
+
+
+def told(content: Mapping[str, Any] | None) -> int:
+    """Print an answer; gives the exit code."""
+    from mlops.errors import MlopsError
+
+    if content is None:
+        raise MlopsError("the daemon went away before it answered", fix="Run it again")
+    if "problem" in content:
+        raise MlopsError(str(content["problem"]), fix="Push to that branch, or stop the daemon")
+    if "superseded" in content:
+        say(f"a newer revision, {content['superseded'][:12]}, was taken up by the daemon instead")
+        return 0
+    failed, blocked, left = content["failed"], content["blocked"], content["left"]
+    lines = [(f"! {resource}: {reason}: {message}", "yellow") for resource, reason, message in blocked]
+    lines += [(f"✗ {step}: {message}", "red") for step, message in failed.items()]
+    if content["refused"] is not None:
+        lines.append((f"! {str(content['inForce'])[:12]} stays in force: {content['refused']}", "yellow"))
+    parts = [f"{content['done']} steps done"] if content["done"] else []
+    parts += [f"{len(blocked)} blocked"] if blocked else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    parts += [f"{left} to go"] if left else []
+    shown = ", ".join(parts) or "nothing to change"
+    lines.append((f"Revision {content['revision'][:12]} by the daemon: {shown}.", "bold"))
+    print_lines(lines, stderr=True)
+    from mlops.planning.conditions import FAILURES
+
+    if failed or any(reason in FAILURES for _, reason, _ in blocked):
+        return 1
+    return 3 if blocked or content["refused"] is not None else 0
