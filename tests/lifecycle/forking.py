@@ -2,7 +2,7 @@
 
 Importing MLflow costs seconds of processor time, a fork milliseconds. The parent opens no store and starts
 no thread, so each fork is what a fresh process would be. Run as a script, this file is that parent: it reads
-one JSON order a line and answers with one JSON line.
+one JSON order a line and answers with one JSON line. Another script that calls `serve` is one, too.
 """
 
 from __future__ import annotations
@@ -50,18 +50,25 @@ class Fork:
 
     def wait(self) -> Ended:
         """Its end."""
-        code = self.forks.ask({"wait": self.pid})
+        return self._ended(self.forks.ask({"wait": self.pid}))
+
+    def poll(self) -> Ended | None:
+        """Its end, or None while it is under way; once it has ended, this and `wait` are asked no more."""
+        code = self.forks.ask({"poll": self.pid})
+        return None if code is None else self._ended(code)
+
+    def _ended(self, code: int) -> Ended:
         return Ended(code, (self.folder / "stdout").read_text(), self.stderr)
 
 
 class Forks:
     """The parent process, as the tests talk to it; a context manager."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str], *script: str) -> None:
         self._folder = folder
         self._count = 0
         self._parent = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, *(script or (__file__,))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,7 +85,7 @@ class Forks:
         self._parent.wait()
 
     def start(self, what: str, *arguments: Any) -> Fork:
-        """Fork, and call the function `what` of this module there with `arguments`."""
+        """Fork, and call the function `what` of the parent's script there with `arguments`."""
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -191,19 +198,24 @@ def prepared(root: str) -> int:
 # -- the parent
 
 
-def _serve() -> None:
-    _import_all()
+def serve(functions: Mapping[str, Any]) -> None:
+    """Be the parent: fork for each order, until the input ends. All that forks need is imported already."""
     for line in sys.stdin:
         order = json.loads(line)
-        if "wait" in order:
-            _, status = os.waitpid(order["wait"], 0)
-            answer = os.waitstatus_to_exitcode(status)
+        if "call" in order:
+            answer = _fork(functions[order["call"]], order["arguments"], Path(order["folder"]))
         else:
-            answer = _fork(globals()[order["call"]], order["arguments"], Path(order["folder"]))
+            answer = _end_of(order)
         print(json.dumps(answer), flush=True)
 
 
-def _import_all() -> None:
+def _end_of(order: Mapping[str, int]) -> int | None:
+    pid, status = os.waitpid(order.get("wait") or order["poll"], 0 if "wait" in order else os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def import_all() -> None:
+    """Import every module of mlops, and of MLflow what it needs."""
     import importlib
     import pkgutil
 
@@ -242,4 +254,5 @@ def _fork(work: Callable[..., int], arguments: Sequence[Any], folder: Path) -> i
 
 
 if __name__ == "__main__":
-    _serve()
+    import_all()
+    serve(globals())
