@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -158,7 +157,7 @@ def test_closing_leaves_no_thread_and_no_descriptor(project, told):
     repository = Repository.discover(project)
 
     def held() -> tuple[set[threading.Thread], int]:
-        return set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+        return set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
 
     watch_refs(repository, "main", told).close()
     before = held()

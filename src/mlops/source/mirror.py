@@ -122,7 +122,7 @@ class Mirror:
         """
         ref = branch_ref(branch)
         with self._alone() as turn:
-            if not (self.folder / "HEAD").is_file() and self._healthy() is None:
+            if self._format() is None:
                 self._made("sha1")
             self._clear_away()
             before = self._refs(ref)
@@ -200,18 +200,21 @@ class Mirror:
         """The branch and the approvals here, with what they name."""
         return self._run("for-each-ref", "--format=%(refname) %(objectname)", ref, _APPROVALS).stdout
 
-    def _healthy(self) -> Repository | None:
-        """The repository if it is one and has all that its refs need now; history is not walked."""
+    def _format(self) -> str | None:
+        """The hash of its object ids; None if the folder is no bare repository."""
         if not self.folder.is_dir():
             return None
         asked = self._run("rev-parse", "--show-object-format", "--is-bare-repository", accept=range(256))
         found = asked.stdout.decode("utf-8", "replace").split()
-        if asked.status or found[1:] != ["true"]:
-            return None
+        return found[0] if asked.status == 0 and found[1:] == ["true"] else None
+
+    def _healthy(self) -> Repository | None:
+        """The repository if it is one and has all that its refs need now; history is not walked."""
+        object_format = self._format()
         newest = ("rev-list", "--objects", "--no-walk", "--quiet", "--all")
-        if self._run(*newest, accept=range(256)).status:
+        if object_format is None or self._run(*newest, accept=range(256)).status:
             return None
-        return Repository(self.folder, self.folder, True, found[0])
+        return Repository(self.folder, self.folder, True, object_format)
 
     def _made(self, object_format: str) -> Repository:
         """Makes it anew under a name of its own, so that it appears whole or not at all."""
