@@ -45,3 +45,7 @@ class Waiting(MlopsError):
 
 class Stalled(MlopsError):
     """Needs a human: not retried until the resource, its inputs or its base changes."""
+
+
+class Defect(Stalled):
+    """A fault of this program, not of what it was given; its cause is the error that nobody expected."""

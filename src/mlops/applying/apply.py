@@ -12,7 +12,7 @@ from mlops.applying.outcomes import Done, Failed, Left, Outcome
 from mlops.applying.train import train
 from mlops.applying.walk import Claim, Claims, walk
 from mlops.applying.world import World
-from mlops.errors import MlopsError, Stalled, Transient
+from mlops.errors import Defect, MlopsError, Transient
 from mlops.observation.observed import Ledger
 from mlops.planning.authority import asked_tag
 from mlops.planning.context import (
@@ -152,7 +152,7 @@ def execute(world: World, step: Step) -> Outcome:
         what = f"{type(error).__name__}: {error.strerror or error}"
         return Failed(Transient(what, where=step.resource, fix="Apply again when it is mended"))
     except Exception as error:  # one poison resource must not stop the others; shown whole with --debug
-        failed = Stalled(f"{type(error).__name__}: {error}", where=step.resource)
+        failed = Defect(f"{type(error).__name__}: {error}", where=step.resource)
         failed.__cause__ = error
         return Failed(failed)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.applying.outcomes import Failed, Outcome
 from mlops.applying.world import World
 from mlops.daemon import logs
-from mlops.errors import MlopsError
+from mlops.errors import Defect, MlopsError
 from mlops.planning.context import APPLIED_AT
 from mlops.planning.plan import Step
 from mlops.state import Event
@@ -73,7 +73,7 @@ class Journal:
         logs.event("Progress", message, level=logging.DEBUG, resource=step.resource, step=step.id)
 
     def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
-        if isinstance(outcome, Failed) and outcome.error.__cause__ is not None:
+        if isinstance(outcome, Failed) and isinstance(outcome.error, Defect):
             logs.event("Defect", str(outcome.error), error=outcome.error.__cause__, step=step.id)
 
     def passed(self, reasons: Collection[str], seconds: float, result: Result) -> None:
