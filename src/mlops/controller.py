@@ -231,7 +231,6 @@ class Controller(Workspace):
         targets: Collection[Key],
         training: Collection[str] | None,
     ) -> View:
-        from mlops.observation.ledger import observe_ledger
         from mlops.observation.revision import read_revision
         from mlops.planning.planner import make_plan, only, only_training
 
@@ -246,7 +245,7 @@ class Controller(Workspace):
             not_held=held.problem,
         )
         self._token = self.tracker.token()
-        ledger = observe_ledger(self.tracker, desired, self.state.namespace("ledger"))
+        ledger = self.sight.look(desired)
         before = ledger.experiments.get(desired.project)
         if before is not None:
             self.refuse_twin(snapshot, desired.project, before.tags.get(APPLIED_FOLDER))

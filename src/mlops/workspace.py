@@ -23,6 +23,7 @@ from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnaps
 from mlops.state import State, open_state
 
 if TYPE_CHECKING:  # imported when a store is opened: `validate` is quick
+    from mlops.observation.ledger import LedgerSight
     from mlops.tracking import Tracker
 
 PROJECT_FILE: Final = "mlops.yaml"
@@ -80,6 +81,7 @@ class Workspace:
         self._state: State | None = None
         self._local: State | None = None
         self._tracker: Tracker | None = None
+        self._sight: LedgerSight | None = None
         self._name = ""
         self.redactor = Redactor.from_environ(self.environ, ())
         self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
@@ -110,6 +112,8 @@ class Workspace:
 
     def close(self) -> None:
         """Close the stores; may be called twice."""
+        if self._sight is not None and self._state is not None:
+            self._sight.keep()
         for state in (self._state, self._local):
             if state is not None:
                 for warning in state.warnings:
@@ -226,6 +230,12 @@ class Workspace:
         assert self._tracker is not None, "load a revision first"
         return self._tracker
 
+    @property
+    def sight(self) -> LedgerSight:
+        """What was seen of MLflow, and what looks again."""
+        assert self._sight is not None, "load a revision first"
+        return self._sight
+
     def refuse_twin(self, snapshot: Snapshot, name: str, folder: str | None) -> None:
         """Raise where another folder of the repository declares this Project: the two would undo each other."""
         here = snapshot.root or "."
@@ -253,6 +263,7 @@ class Workspace:
         _ignored(self.home)
         self._state = open_state(state, base=self.root, now=self.now, project=project.metadata.name)
         artifacts = spec.tracking.artifacts
+        from mlops.observation.ledger import LedgerSight
         from mlops.tracking import Tracker
 
         self._tracker = Tracker(
@@ -262,6 +273,7 @@ class Workspace:
             now=self.now,
             named=spec.tracking.uri if "${" in spec.tracking.uri else None,
         )
+        self._sight = LedgerSight(self._tracker, self._state.namespace("ledger"), now=self.now)
 
 
 def _refuse_tracked_state(snapshot: Snapshot) -> None:

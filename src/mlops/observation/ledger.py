@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -187,8 +186,3 @@ def _whole_due(seen: _Picture, token: str | None, now: float) -> bool:
 def _due(now: float, last: float, every: float) -> bool:
     """Whether `every` seconds have passed, or the clock was set back."""
     return not 0 <= now - last < every
-
-
-def observe_ledger(tracker: Tracker, desired: Desired, cache: Cache) -> Ledger:
-    """Look once, in a process that ends."""
-    return LedgerSight(tracker, cache, now=time.time).look(desired)
