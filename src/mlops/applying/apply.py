@@ -105,7 +105,7 @@ def record_asked(world: World) -> None:
 
     From then on the revision itself would seem to be the base.
     """
-    graph = world.planned.graph
+    graph, asked = world.planned.graph, world.planned.asked
     in_force = world.planned.plan.base or world.desired.revision
     for promotion in graph.promotions.values():
         target = graph.promoted(promotion)
@@ -115,8 +115,9 @@ def record_asked(world: World) -> None:
         known = world.observed.ledger.models.get(model.registered_name) if isinstance(model, Model) else None
         tag = asked_tag(promotion.spec.stage, target.spec.version)
         if known is not None and tag not in known.tags:
+            base = asked.get(promotion.key, in_force)
             world.check_lease()
-            world.tracker.update_model(known.name, description=None, tags={tag: in_force})
+            world.tracker.update_model(known.name, description=None, tags={tag: base})
 
 
 def record_revision(world: World) -> None:

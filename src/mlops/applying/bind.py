@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops.applying.outcomes import Blocked, Done, Outcome
+from mlops.applying.outcomes import Blocked, Done, Left, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedRun, ObservedVersion
@@ -50,6 +50,8 @@ def bind(world: World, step: Step, work: BindVersion) -> Outcome:
     tags = version_tags(world.desired.project, resource, run.tags.get(FINGERPRINT))
     tags |= {DIGEST_TAG: artifact.digest, REVISION_TAG: world.desired.revision}
     description = resource.metadata.annotations.get("description", "")
+    if world.stop.is_set():  # reading the bytes took its time
+        return Left("stopped before it was bound")
     world.check_lease()
     number = world.tracker.create_version(
         work.registered_name,

@@ -1,7 +1,8 @@
 """Before the steps: close runs of jobs that ended while nobody looked and that no trial waits for any more.
 
 A run is open until its outcome is written. One whose trial is still wanted is taken up by its `train` step;
-the others would stay RUNNING in MLflow for ever. A job that still runs is left alone.
+the others would stay RUNNING in MLflow for ever. A job that still runs is left alone, unless it is known that
+nobody wants it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def sweep(world: World) -> tuple[str, ...]:
     } | {state.run.run_id for states in world.planned.trials.values() for state in states if state.run}
     for run in runs.values():
         ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
-        if ours and is_open(run) and run.run_id not in awaited:
+        if ours and is_open(run) and run.run_id not in awaited and run.run_id not in world.busy:
             try:
                 _close(world, run)
             except LeaseLost:
@@ -58,6 +59,8 @@ def _close(world: World, run: ObservedRun) -> None:
     task = read_task(work)
     executor = world.executor(task.executor if task is not None else "local")
     status = executor.poll(run.run_id)
+    if not status.ended and status.state != "unknown" and world.unwanted(run):
+        executor.cancel(run.run_id)  # its run is closed by the pass after its end
     if task is not None and status.ended:
         collect(world, task, executor, run.run_id, status)
     elif status.ended or status.state == "unknown":

@@ -19,7 +19,7 @@ from mlops.execution.environment import job_environment
 from mlops.execution.jobs import Executor, JobSpec, JobStatus
 from mlops.execution.virtualenv import Environment, own_environment, prepare
 from mlops.observation.revision import environment_files, environment_spec, normal
-from mlops.planning.context import RESOURCE_TAG, REVISION_TAG
+from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG
 from mlops.planning.experiments import experiment_tags
 from mlops.planning.plan import Block, Step
 from mlops.planning.reasons import code_digest
@@ -64,26 +64,52 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
                 return elsewhere
         else:
             run_id = _create(world, experiment, work.trial, attempt)
-        if executor.poll(run_id).state == "unknown":
-            try:
-                environment = _environment(world, experiment, step)
-            except Stalled as error:
-                return _never_began(world, experiment, work.trial, run_id, attempt, error)
-            _begin(world, experiment, task, executor, run_id, environment)
-        status = _wait(world, step, executor, run_id, tried + 1)
-        if status is None:
-            return Left(f"run {run_id} goes on; the next apply takes it up")
-        collected = collect(world, task, executor, run_id, status)
-        if collected.outcome == "succeeded":
-            return Done(collected.message)
-        if collected.outcome == "cancelled":
-            return Failed(Stalled(collected.message, where=str(experiment.key)))
-        if tried + 1 < work.attempts:
-            world.progress.says(step, f"attempt {attempt} failed: {collected.message}")
+        world.busy.add(run_id)
+        try:
+            ended = _attempt(world, step, experiment, task, executor, run_id, attempt, tried)
+        finally:
+            world.busy.discard(run_id)
+        if not isinstance(ended, Collected):
+            return ended
+        if ended.outcome == "succeeded":
+            return Done(ended.message)
+        if ended.outcome == "cancelled":
+            return Failed(Stalled(ended.message, where=str(experiment.key)))
+        if tried + 1 == work.attempts:
+            return Failed(_failure(experiment, ended))
+        world.progress.says(step, f"attempt {attempt} failed: {ended.message}")
         run_id, attempt = None, attempt + 1
-        if tried + 1 < work.attempts and collected.transient and not _pause(world, tried):
+        if ended.transient and not _pause(world, tried):
             return Left("stopped between two attempts")
-    return Failed(_failure(experiment, collected))
+    raise AssertionError("a step that trains has at least one attempt")
+
+
+def _attempt(
+    world: World,
+    step: Step,
+    experiment: Experiment,
+    task: Task,
+    executor: Executor,
+    run_id: str,
+    attempt: int,
+    tried: int,
+) -> Collected | Outcome:
+    """One attempt to its end, begun or taken up: what it came to, or why it has not come to its end."""
+    if executor.poll(run_id).state == "unknown":
+        run = world.tracker.run(run_id)
+        if run is not None and OUTCOME in run.tags:  # closed since the plan was made
+            return Left(f"run {run_id} has ended; the next pass sees it")
+        try:
+            environment = _environment(world, experiment, step)
+        except Stalled as error:
+            return _never_began(world, experiment, task.trial, run_id, attempt, error)
+        if world.stop.is_set():
+            return Left("stopped before it was begun")
+        _begin(world, experiment, task, executor, run_id, environment)
+    status = _wait(world, step, executor, run_id, tried + 1)
+    if status is None:
+        return Left(f"run {run_id} goes on; the next apply takes it up")
+    return collect(world, task, executor, run_id, status)
 
 
 def _failure(experiment: Experiment, collected: Collected) -> MlopsError:
@@ -114,7 +140,7 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
         DECLARATION: trial.declaration,
         ATTEMPT: str(attempt),
         REVISION_TAG: snapshot.revision,
-        "mlops.dirty": str(snapshot.dirty).lower(),
+        DIRTY_TAG: str(snapshot.dirty).lower(),
         ENVIRONMENT: world.desired.code[trial.experiment].environment,
         CODE: code_digest(world.desired.code[trial.experiment]),
         ORIGIN: world.origin,

@@ -72,6 +72,10 @@ class World:
     waits: Waits = field(default_factory=Waits)
     stop: threading.Event = field(default_factory=threading.Event)
     cancel_jobs: bool = False
+    busy: set[str] = field(default_factory=set)  # runs that a step is at: nobody else closes them
+    unwanted: Callable[[ObservedRun], bool] = lambda run: (
+        False
+    )  # whether to end a job that no trial waits for
     runs: dict[str, ObservedRun] = field(default_factory=dict)  # fresh ones, by run id
     versions: dict[str, dict[int, ObservedVersion]] = field(default_factory=dict)  # fresh ones, by model
     bound: dict[str, tuple[str, int]] = field(default_factory=dict)  # by ModelVersion name

@@ -60,11 +60,6 @@ class Journal:
         revision = world.desired.revision
         self.say("Begun", step.reason, resource=step.resource, step=step.id, revision=revision)
 
-    def cancelling(self, step: Step, revision: str) -> None:
-        """A step beside the loop is cancelled."""
-        what = f"{revision[:12]} does not ask for it any more"
-        self.say("Cancelling", what, resource=step.resource, step=step.id, revision=revision)
-
     def started(self, step: Step) -> None:
         """A step of the walk begins; what came of it is an event, or the next pass's to find out."""
         logs.event("Begun", step.reason, level=logging.DEBUG, resource=step.resource, step=step.id)

@@ -178,7 +178,7 @@ class Daemon:
         reasons = self.wakeups.take()
         if now >= self._next_pass:
             reasons |= {wakeups.INTERVAL}
-        if (due := term.retries.due()) is not None and now >= due:
+        if (due := term.due()) is not None and now >= due:
             reasons |= {wakeups.RETRY}
         later = set()
         if now < self._not_before:  # the stores were out of reach a moment ago: only news is a reason
@@ -193,7 +193,7 @@ class Daemon:
         """Seconds until something is due that nobody wakes the loop for."""
         now, term = self.controller.monotonic(), self.term
         due = [self._next_pass]
-        if term is not None and (retry := term.retries.due()) is not None:
+        if term is not None and (retry := term.due()) is not None:
             due.append(retry)
         if self.wakeups.kept:
             due.append(max(self._rested, self._not_before))

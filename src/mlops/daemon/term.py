@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops.applying.apply import Applied, claims, execute
 from mlops.applying.beside import Beside, Ended, Offer, is_slow
@@ -21,14 +21,18 @@ from mlops.daemon.journal import Journal
 from mlops.daemon.requests import Request, Tally, answer, pending
 from mlops.daemon.retries import Retries
 from mlops.errors import MlopsError
-from mlops.planning.context import Options
+from mlops.observation.observed import ObservedRun
+from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
 from mlops.planning.work import TrainTrial
+from mlops.state import Event
 
 if TYPE_CHECKING:
     from mlops.controller import Controller, View
     from mlops.daemon.metrics import Result
     from mlops.state import Lease
+
+SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
 
 
 @dataclass(slots=True)
@@ -50,6 +54,9 @@ class Term:
     _world: World | None = None  # of the walk under way
     _requests: tuple[Request, ...] = ()
     _tally: Tally = field(default_factory=Tally)
+    _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
+    _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
+    _soon: float | None = None  # when to look again at what tells nobody that it ended
 
     def __post_init__(self) -> None:
         controller = self.controller
@@ -102,7 +109,9 @@ class Term:
         plan = view.planned.plan
         ended = self.beside.take_ended()
         self._record_ended(ended)
-        world = controller.world(view, self.journal, self.lease.check, Waits(wait=False))
+        world = self._surroundings(view, Waits(wait=False))
+        world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
+        self._soon = None
         resting = self.retries.resting(plan, controller.monotonic())
         if any(is_slow(step) for step in plan.steps):
             self.lease.check()
@@ -156,9 +165,9 @@ class Term:
 
         def world(step: Step) -> Callable[[], World]:
             slim = view.around(step)
-            return lambda: self.controller.world(slim, self.journal, self.lease.check, Waits(wait=True))
+            return lambda: self._surroundings(slim, Waits(wait=True))
 
-        whole = self.controller.world(view, self.journal, self.lease.check, Waits(wait=False))
+        whole = self._surroundings(view, Waits(wait=False))
         offers = [Offer(step, claims(whole, step), world(step)) for step in startable]
         declared = {
             (name, state.trial.fingerprint)
@@ -173,14 +182,48 @@ class Term:
             return step.id in ids
 
         for step in self.beside.offer(offers, wanted, mark):
-            self.journal.cancelling(step, plan.revision)
+            self._tell(step.resource, "Cancelled", plan.revision, step.id)
+
+    def _surroundings(self, view: View, waits: Waits) -> World:
+        world = self.controller.world(view, self.journal, self.lease.check, waits)
+        world.busy = self._busy
+        return world
+
+    def _is_unwanted(self, run: ObservedRun, revision: str) -> bool:
+        """Whether a job that no trial waits for is of a revision that this one came after, and is to be ended.
+
+        Another branch's, trained for a pull request, goes on.
+        """
+        asked = run.tags.get(REVISION_TAG, "")
+        if run.run_id not in self._ending:
+            if (
+                run.tags.get(DIRTY_TAG) == "true"
+                or self.controller.repository.is_ancestor(asked, revision) is not True
+            ):
+                return False
+            self._ending.add(run.run_id)
+            self._tell(
+                run.tags.get(RESOURCE_TAG, ""), "Cancelled", revision, f"run {run.run_id} of {asked[:12]}"
+            )
+        self._soon = self.controller.monotonic() + SOON
+        return True
+
+    def _tell(self, resource: str, reason: str, revision: str, what: str) -> None:
+        now = self.controller.now()
+        message = f"{what} is ended: {revision[:12]} does not ask for it any more"
+        self.recorder.events([Event(now, resource, reason, message, revision=revision, last_at=now)])
+
+    def due(self) -> float | None:
+        """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
+        return min((at for at in (self.retries.due(), self._soon) if at is not None), default=None)
 
     def _record_ended(self, ended: list[Ended]) -> None:
         now = self.controller.monotonic()
         for one in ended:
-            self.retries.note(one.step, one.revision, one.outcome, now)
-            self._tally.add(one.step, one.outcome)
-        self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended)
+            if one.wanted:
+                self.retries.note(one.step, one.revision, one.outcome, now)
+                self._tally.add(one.step, one.outcome)
+        self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended if one.wanted)
 
     def _record(self, view: View, applied: Applied) -> None:
         """The one place that writes what a pass came to, on every way out."""

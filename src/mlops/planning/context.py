@@ -28,6 +28,7 @@ ARCHIVED_TAG = "mlops.archived"
 VERSION_TAG = "mlops.version"
 DIGEST_TAG = "mlops.digest"
 REVISION_TAG = "mlops.revision"
+DIRTY_TAG = "mlops.dirty"
 POLICY_TAG = "mlops.deletionPolicy"
 SOURCE_TAG = "mlops.source"
 DESCRIPTION_TAG = "mlflow.note.content"
@@ -71,6 +72,7 @@ class Context:
         default_factory=dict
     )  # fingerprint → the step of this plan that trains it
     bases: set[str] = field(default_factory=set)  # revisions whose rules were asked for
+    asked: dict[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
     made: dict[Key, Assessment] = field(default_factory=dict)
     trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     numbers: dict[str, ObservedVersion] = field(default_factory=dict)  # bound ones, by ModelVersion name
