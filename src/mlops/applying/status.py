@@ -22,6 +22,7 @@ from mlops.state import Event, State, StateReader
 
 NAMESPACE: Final = "status"
 _REVISION: Final = "revision"  # the row that says at which one everything was reconciled; no resource's name
+_MOST_UNWRITTEN: Final = 10_000  # events kept while the state cannot be written
 _MOST_CHANGES: Final = 4  # of a step, in the text of its event
 
 _REASONS: Final = {
@@ -133,6 +134,7 @@ class Recorder:
     _assessed: Mapping[Key, Assessment] | None = None
     _failures: Mapping[str, Failure] = field(default_factory=dict)
     _blocked: frozenset[Block] = frozenset()
+    _unwritten: list[Event] = field(default_factory=list)
 
     def steps(self, ended: Iterable[tuple[Step, str, Outcome, float | None]]) -> None:
         """Record steps that ended: the step, the revision of its plan, its outcome, the seconds it took."""
@@ -161,7 +163,10 @@ class Recorder:
         clean = [replace(event, message=self.redactor.redact(event.message)) for event in events]
         for event in clean:
             self.told(event)
-        self.state.add_events(clean)
+        self._unwritten = [*self._unwritten, *clean][-_MOST_UNWRITTEN:]
+        if self._unwritten:
+            self.state.add_events(self._unwritten)  # where that fails, they are written with the next ones
+            self._unwritten = []
 
     def status(
         self,

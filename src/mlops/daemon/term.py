@@ -20,7 +20,7 @@ from mlops.daemon.following import Following, Head
 from mlops.daemon.journal import Journal
 from mlops.daemon.requests import Request, Tally, answer, pending
 from mlops.daemon.retries import Retries
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
@@ -53,6 +53,7 @@ class Term:
     beside: Beside = field(init=False)
     _world: World | None = None  # of the walk under way
     _requests: tuple[Request, ...] = ()
+    _seen: set[str] = field(default_factory=set)  # requests that a pass has begun for
     _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
@@ -103,12 +104,13 @@ class Term:
         if self._tally.revision != self.head.sha:
             self._tally = Tally(self.head.sha)
         mark = self.beside.mark()
+        ended = self.beside.take_ended()  # before looking: what ended is then seen as it was left
+        self._record_ended(ended)
         options = self._options(self.head.sha)
         view = self._look(options)
         self._settings(view)
         plan = view.planned.plan
-        ended = self.beside.take_ended()
-        self._record_ended(ended)
+        self._note_repeated(plan, {one.step.id: one.step for one in ended if isinstance(one.outcome, Done)})
         world = self._surroundings(view, Waits(wait=False))
         world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
         self._soon = None
@@ -141,10 +143,12 @@ class Term:
 
     def _options(self, head: str) -> Options:
         """What the requests say that git does not."""
-        if self._requests:
+        new = [request for request in self._requests if request.id not in self._seen]
+        self._seen = {request.id for request in self._requests}
+        if new:
             self.retries.clear()  # somebody asks: nothing rests any longer
         taken = any(r.accept_rewrite and r.revision in (None, head) for r in self._requests)
-        again = any(request.retry_stalled for request in self._requests)
+        again = any(request.retry_stalled for request in new)
         return Options(retry_stalled=again, accept=head if taken else None)
 
     def _settings(self, view: View) -> None:
@@ -157,15 +161,15 @@ class Term:
     def _offer(self, view: View, plan: Plan, resting: Collection[str], mark: int) -> None:
         """Hand over the slow steps that nothing stands before, and cancel what nobody wants any more."""
         ids = {step.id for step in plan.steps}
+        taken = self.beside.taken()
         startable = [
             step
             for step in without(plan, resting).steps
-            if is_slow(step) and ids.isdisjoint(step.needs) and step.id not in resting
+            if is_slow(step) and ids.isdisjoint(step.needs) and not taken.get(step.id)
         ]
 
         def world(step: Step) -> Callable[[], World]:
-            slim = view.around(step)
-            return lambda: self._surroundings(slim, Waits(wait=True))
+            return lambda: self._surroundings(view.around(step), Waits(wait=True))
 
         whole = self._surroundings(view, Waits(wait=False))
         offers = [Offer(step, claims(whole, step), world(step)) for step in startable]
@@ -234,12 +238,24 @@ class Term:
                 self.retries.note(step, applied.plan.revision, outcome, now)
                 self._tally.add(step, outcome)
                 rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
+        done = {step.id: step for step, _, outcome, _ in rows if isinstance(outcome, Done)}
+        if view.planned.plan is not applied.plan:
+            self._note_repeated(view.planned.plan, done)
         self.lease.check()
         self.recorder.steps(rows)
         self.recorder.blocks(view.planned.plan)
         plan = view.planned.plan
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=self._failures(plan))
         self.journal.stands(view)
+
+    def _note_repeated(self, plan: Plan, done: Mapping[str, Step]) -> None:
+        """A step that was done and is planned again as it was is undone by somebody: it is not done in a loop."""
+        for step in plan.steps:
+            before = done.get(step.id)
+            if before is not None and before.to_json() == step.to_json():
+                what = "it was done, and has to be done again at once: something else changes it back"
+                error = Transient(what, where=step.resource, fix="See what else writes to MLflow")
+                self.retries.note(step, plan.revision, Failed(error), self.controller.monotonic())
 
     def _failures(self, plan: Plan) -> Mapping[str, Failure]:
         found: dict[str, Failure] = {}
