@@ -12,15 +12,15 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, Stalled
 from mlops.observation.held import Held, held
 from mlops.observation.observed import Observed, ObservedDataset
 from mlops.observation.settings import substitute
-from mlops.planning.authority import Rules
 from mlops.planning.context import APPLIED_FOLDER, APPLIED_GOOD, APPLIED_REVISION, Options
-from mlops.resources import Dataset, Experiment, Key, Loaded, Project, Stage, load
+from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
 from mlops.resources.loading import without_garbage_collection
 from mlops.source.snapshot import GitSnapshot, Snapshot
 from mlops.state import Holder
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
     from mlops.data import Materialised
+    from mlops.observation.rules import Bases
     from mlops.planning.desired import Desired
     from mlops.planning.plan import Plan, Step
     from mlops.planning.planner import Planned
@@ -259,9 +260,10 @@ class Controller(Workspace):
         observed = Observed(ledger, self._datasets(project, places), self._datasets(project, earlier))
         planned = make_plan(desired, observed, options)
         if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
-            desired = replace(
-                desired, rules={base: self._rules(project, base) for base in sorted(planned.bases)}
-            )
+            tags = before.tags if before is not None else {}
+            last = {tags.get(APPLIED_REVISION): tags.get(APPLIED_GOOD)}
+            rules = {one: self._bases.rules(one, last.get(one), project) for one in sorted(planned.bases)}
+            desired = replace(desired, rules=rules)
             planned = make_plan(desired, observed, options)
         if targets:
             planned = only(planned, targets)
@@ -402,15 +404,11 @@ class Controller(Workspace):
             now=self.now,
         )
 
-    def _rules(self, project: Project, base: str) -> Rules:
-        """The approvals that stages asked for at another revision, as far as git still has it."""
-        try:
-            snapshot = self.snapshot(base)
-            loaded = load(snapshot, self._parsed())
-        except MlopsError:
-            return Rules(readable=project.spec.source.rewrites == "follow")
-        stages = {key: r for key, r in loaded.resources.items() if isinstance(r, Stage)}
-        return replace(Rules.of(stages, loaded.invalid), readable=loaded.project is not None)
+    @cached_property
+    def _bases(self) -> Bases:
+        from mlops.observation.rules import Bases
+
+        return Bases(self.repository, self._read)
 
     def _rewritten(self, base: str | None, revision: str, options: Options) -> str | None:
         """Why nothing may be pruned: the revision does not descend from the one in force."""

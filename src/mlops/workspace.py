@@ -16,7 +16,7 @@ from mlops.observation.settings import absolute_uri, substitute
 from mlops.redaction import Redactor
 from mlops.resources import Loaded, Project, load
 from mlops.resources.loading import ParseCache
-from mlops.source.ancestry import first_parents
+from mlops.source.ancestry import MOST_BEFORE, first_parents
 from mlops.source.paths import is_safe
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Entry, GitSnapshot, Snapshot, WorkingTreeSnapshot
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # imported when a store is opened: `validate` is quick
 PROJECT_FILE: Final = "mlops.yaml"
 FOLDER: Final = ".mlops"
 MIRROR_NOTE: Final = "mirror.json"
-MOST_BEFORE: Final = 50  # commits that are looked at for a usable Project before a broken one
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Workspace:
         self._local: State | None = None
         self._tracker: Tracker | None = None
         self._sight: LedgerSight | None = None
-        self._name = ""
+        self._project: Project | None = None  # the usable one that was read last
         self.redactor = Redactor.from_environ(self.environ, ())
         self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
         self.on_warning: Callable[[str], None] = lambda warning: None
@@ -147,12 +146,13 @@ class Workspace:
         return GitSnapshot(self.repository, commit.sha, inside)
 
     def open(self, snapshot: Snapshot) -> Project:
-        """Read the Project alone and open its stores, or those of the nearest one before a broken one.
+        """Read the Project alone and open its stores.
 
-        Raises MlopsError when there is no usable one.
+        In the place of a broken one stands the nearest usable one before, or the one that was read last.
+        Raises MlopsError when there is none.
         """
         _refuse_tracked_state(snapshot)
-        project = self.project_at(snapshot) or self._project_before(snapshot)
+        project = self.project_at(snapshot) or self._project_before(snapshot) or self._project
         if project is None:
             raise self.no_project(snapshot)
         self._open(project)
@@ -193,13 +193,13 @@ class Workspace:
             what, where=where, fix="Commit it, or look at the files as they are with --working-tree"
         )
 
-    def load(self, snapshot: Snapshot) -> tuple[Project, Loaded]:
+    def load(self, snapshot: Snapshot, before: Loaded | None = None) -> tuple[Project, Loaded]:
         """Read and check all resources, and open the stores of their Project; raises as `open` does.
 
         Where the Project is broken, the nearest usable one before it is given.
         """
         project = self.open(snapshot)
-        loaded = load(snapshot, self._parsed())
+        loaded = load(snapshot, self._parsed(), before)
         return loaded.project or project, loaded
 
     def check(self, revision: str | None = None) -> Loaded:
@@ -223,7 +223,7 @@ class Workspace:
     @property
     def project_name(self) -> str:
         """The Project's name, at the revision that was loaded last."""
-        return self._name
+        return self._project.metadata.name if self._project is not None else ""
 
     @property
     def tracker(self) -> Tracker:
@@ -253,7 +253,7 @@ class Workspace:
             )
 
     def _open(self, project: Project) -> None:
-        self._name = project.metadata.name
+        self._project = project
         if self._state is not None:
             return
         spec = project.spec

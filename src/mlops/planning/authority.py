@@ -7,7 +7,7 @@ as a tag of the version or, until that is bound, of the registered model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.planning.plan import Block
@@ -19,22 +19,36 @@ from mlops.resources import Key, ModelVersion, Stage
 class Rules:
     """The approvals that a revision asks for, by stage name and by alias, as a renamed stage keeps its alias.
 
-    `unknown` names stages whose document was broken there; `readable` is false where git has no such revision.
+    `unknown` names stages of which nothing can be known there; `readable` is false where git has no such
+    revision. `origins` names the revision that a rule is from, where a stage was kept as it was there.
     """
 
     required: Mapping[str, int] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
     readable: bool = True
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, stages: Mapping[Key, Stage], invalid: frozenset[Key]) -> Rules:
+    def of(cls, stages: Mapping[Key, Stage]) -> Rules:
         """The rules that these stages state."""
         required: dict[str, int] = {}
         for stage in stages.values():
             count = stage.spec.approvals.required if stage.spec.approvals else 0
             for name in (stage.metadata.name, stage.spec.alias or stage.metadata.name):
                 required[name] = max(count, required.get(name, 0))
-        return cls(required, frozenset(key.name for key in invalid if key.kind == "Stage"))
+        return cls(required)
+
+    def stricter(self, other: Rules) -> Rules:
+        """The same with what `other` requires beyond it."""
+        names = self.required.keys() | other.required.keys()
+        more = {name: max(self.required.get(name, 0), other.required.get(name, 0)) for name in names}
+        return replace(self, required=more)
+
+    def origin(self, stage: Stage, base: str) -> str:
+        """The revision to remember as the base of a promotion: the one whose text of the stage rules."""
+        names = sorted({stage.metadata.name, stage.spec.alias or stage.metadata.name})
+        ruling = max(names, key=lambda name: (self.required.get(name, 0), name in self.origins))
+        return self.origins.get(ruling, base)
 
 
 def asked_tag(stage: str, version: str) -> str:

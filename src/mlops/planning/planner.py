@@ -47,6 +47,7 @@ class Planned:
     bound: Mapping[str, ObservedVersion] = field(default_factory=dict)  # by ModelVersion name
     bases: frozenset[str] = frozenset()  # revisions whose rules decide about a promotion in this plan
     by_model: Mapping[str, tuple[ObservedVersion, ...]] = field(default_factory=dict)  # by registered name
+    asked: Mapping[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
 
     def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
         """The versions of a registered model that were observed, oldest first."""
@@ -85,6 +86,7 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         context.numbers,
         frozenset(context.bases),
         context.versions_by_model,
+        context.asked,
     )
 
 

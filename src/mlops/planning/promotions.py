@@ -159,7 +159,9 @@ def _move(
     registered = context.registered_name(resource.spec.model)
     live = context.ledger.models.get(registered)
     base = base_of(name, target, bound, live, context.authority)
-    approval = approval_block(key, stage, base, context.rules(base))
+    rules = context.rules(base)
+    approval = approval_block(key, stage, base, rules)
+    base = context.asked[key] = rules.origin(stage, base) if rules is not None else base
     blocks = [
         block
         for block in (

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mlops.source.git import run
 from mlops.source.repository import Repository
+
+MOST_BEFORE: Final = 50  # commits that are looked at before a broken one
 
 
 def first_parents(repository: Repository, sha: str, most: int) -> tuple[str, ...]:
