@@ -80,6 +80,29 @@ def test_it_says_whether_the_branch_or_an_approval_moved(project, mirror, git):
     assert [brought(), brought()] == [True, False]
 
 
+def test_approvals_whose_names_are_in_each_others_way(project, mirror, git):
+    for name in ("approve/p", "approve/p/1", "approve/p/1/ada"):
+        git(project, "tag", "-am", "x", name)
+        mirror.fetch("main")
+        assert refs(git, mirror) == ["refs/heads/main", f"refs/tags/{name}"]
+        git(project, "tag", "-d", name)
+
+
+def test_an_approval_that_names_no_commit_stops_nothing(project, mirror, git):
+    git(project, "update-ref", f"refs/tags/{APPROVAL}", git(project, "rev-parse", "HEAD:mlops.yaml"))
+    git(project, "update-ref", "refs/tags/approve/tree", git(project, "rev-parse", "HEAD^{tree}"))
+    assert mirror.fetch("main") == git(project, "rev-parse", "HEAD")
+    assert mirror.open().tip("main") == git(project, "rev-parse", "HEAD")
+
+
+def test_a_branch_that_names_no_commit_is_refused_and_the_old_one_stays(project, mirror, git):
+    first = mirror.fetch("main")
+    (project / ".git/refs/heads/main").write_text(git(project, "rev-parse", "HEAD:mlops.yaml") + "\n")
+    with pytest.raises(Transient, match="non-commit"):
+        mirror.fetch("main")
+    assert mirror.open().tip("main") == first
+
+
 @pytest.mark.parametrize("spelling", ["{path}", "file://{path}", "relative", "file://localhost{path}"])
 def test_a_local_repository_is_named_in_several_ways(project, tmp_path, git, monkeypatch, spelling):
     monkeypatch.chdir(tmp_path)
@@ -429,6 +452,25 @@ def test_after_a_kill_in_the_middle_of_a_fetch_the_next_one_ends_it_and_mends(
         project, "rev-parse", "HEAD"
     )
     assert until(lambda: not processes_with(url))
+
+
+def test_kills_at_any_instant_leave_a_mirror_that_the_next_fetch_completes(project, tmp_path, git):
+    (project / "data").write_bytes(os.urandom(3_000_000))
+    git(project, "add", ".")
+    for number in range(12):
+        git(project, "tag", "-am", "x", f"approve/p/{number}/ada")
+        sha = more(git, project, f"{number}")
+        command = [sys.executable, "-c", STANDSTILL, str(project), str(tmp_path / "m")]
+        killed = subprocess.Popen(command, start_new_session=True)
+        until(lambda: (tmp_path / "m.lock").exists())
+        time.sleep(number * 0.007)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        if number % 4 == 3:
+            found = Mirror(str(project), tmp_path / "m", environ=os.environ)
+            assert found.fetch("main") == sha
+            assert len(refs(git, found)) == number + 2
+            git(found.folder, "fsck", "--full", "--strict")
 
 
 def test_two_processes_do_not_write_at_once(hanging, project, tmp_path, monkeypatch):

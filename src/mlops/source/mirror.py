@@ -43,7 +43,7 @@ _SETTINGS = (
 )
 _FETCH = (
     *("fetch", "--progress", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),
-    *("--no-show-forced-updates", "--no-auto-maintenance"),
+    "--no-auto-maintenance",
 )
 _TIDY = (
     *("-c", "gc.auto=2000"),

@@ -239,7 +239,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 )
 _NOISE = re.compile(
     r"hint:|please make sure|and the repository exists|warning: permanently added|from /|from \S+://"
-    r"|(remote: )?[a-z]+ing( [a-z]+)*:|remote: total",
+    r"|(remote: )?[a-z]+ing( [a-z]+)*:|remote: total|[!*+=t-] +\[|(\+ +)?[0-9a-f]{4,}\.\.",
     re.IGNORECASE,
 )
 
