@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from mlops.observation.observed import ObservedDataset
 from mlops.planning.conditions import Assessment, Condition, assess
@@ -23,6 +23,9 @@ from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials
 from mlops.planning.work import TrainTrial, UpdateExperiment, Work
 from mlops.resources import Dataset, Experiment, Resource
+from mlops.resources.model import RESERVED_TAGS
+
+TAGS_TAG: Final = "mlops.tags"  # on a model: the names of those that git declares beside our own
 
 
 def dataset(context: Context, resource: Dataset) -> Assessment:
@@ -206,8 +209,10 @@ def mend(
 ) -> list[Step]:
     """The step that puts tags (and the fields in `changes`) right: `update` when git changed, else `heal`."""
     wrong: dict[str, str | None] = {tag: value for tag, value in want.items() if live.get(tag) != value}
-    for tag in live:  # labels taken out of git, and the mark of an earlier removal
-        if tag not in want and (tag == ARCHIVED_TAG or tag.startswith(LABEL_PREFIX)):
+    named = {tag for tag in live.get(TAGS_TAG, "").split(",") if not tag.startswith(RESERVED_TAGS)}
+    ours = named | {ARCHIVED_TAG, DESCRIPTION_TAG, TAGS_TAG}
+    for tag in live:  # what was taken out of git, and the mark of an earlier removal
+        if tag not in want and (tag in ours or tag.startswith(LABEL_PREFIX)):
             wrong[tag] = None
     if DECLARED_TAG in wrong:  # written last: until then a killed update is told from a change by hand
         wrong[DECLARED_TAG] = wrong.pop(DECLARED_TAG)

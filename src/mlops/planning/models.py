@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
@@ -13,11 +15,13 @@ from mlops.planning.context import (
     VERSION_TAG,
     Context,
 )
-from mlops.planning.experiments import best_run, declared_tags, mend
+from mlops.planning.experiments import TAGS_TAG, best_run, declared_tags, mend
 from mlops.planning.plan import UNKNOWN, Block, Change, Step
 from mlops.planning.runs import FINGERPRINT, why_none_is_best
 from mlops.planning.work import BindVersion, RegisterModel, UpdateModel, UpdateVersion
 from mlops.resources import Experiment, Key, Model, ModelVersion
+
+MOST_NAMES: Final = 4500  # characters: registries allow 5,000 in a tag
 
 
 def model(context: Context, resource: Model) -> Assessment:
@@ -53,6 +57,8 @@ def model(context: Context, resource: Model) -> Assessment:
 def model_tags(project: str, resource: Model) -> dict[str, str]:
     """The tags of a Model's registered model."""
     more = {str(name): str(value) for name, value in resource.spec.tags.items()}
+    if more:
+        more[TAGS_TAG] = ",".join(sorted(more))[:MOST_NAMES]
     if resource.spec.owners:
         more["mlops.owners"] = ",".join(resource.spec.owners)
     return declared_tags(project, resource, more, described=resource.spec.description or "")
