@@ -18,11 +18,16 @@ class Built(Mapping[Key, Resource]):
 
     Args:
         records: those documents, by key.
+        before: others, of which what was built is taken over where the document is the same object.
     """
 
-    def __init__(self, records: Mapping[Key, Record]) -> None:
+    def __init__(self, records: Mapping[Key, Record], before: Built | None = None) -> None:
         self._records = records
         self._built = {key: record.resource for key, record in records.items() if record.resource is not None}
+        if before is not None:
+            for key, resource in before._built.items():
+                if records.get(key) is before._records[key]:
+                    self._built[key] = resource
 
     @property
     def records(self) -> Mapping[Key, Record]:

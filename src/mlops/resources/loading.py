@@ -16,7 +16,7 @@ from typing import cast
 from mlops.errors import Location
 from mlops.resources.built import Built
 from mlops.resources.dataset import Dataset
-from mlops.resources.documents import Record
+from mlops.resources.documents import FileContent, Record
 from mlops.resources.fields import find, steps
 from mlops.resources.key import Key
 from mlops.resources.places import normal_path
@@ -93,18 +93,35 @@ class Loaded:
         return Location(location.file, *documents[index].find(path))
 
 
-def load(snapshot: Snapshot, cache: ParseCache | None = None) -> Loaded:
+def load(snapshot: Snapshot, cache: ParseCache | None = None, before: Loaded | None = None) -> Loaded:
     """Read, validate and check all resources of a project; never raises for what they hold.
 
     Args:
         snapshot: the files at a revision.
         cache: where parsed files are kept; None parses everything.
+        before: another revision, whose documents are shared as far as their files are the same.
     """
     with without_garbage_collection():
-        return _load(ProjectFiles(snapshot, cache))
+        unchanged = _unchanged(before, snapshot) if before is not None else {}
+        return _load(ProjectFiles(snapshot, cache, unchanged), before)
 
 
-def _load(files: ProjectFiles) -> Loaded:
+def _unchanged(before: Loaded, snapshot: Snapshot) -> dict[str, FileContent]:
+    """What the files hold that are as they were and had nothing wrong in them."""
+    then, now = before._snapshot.entries(), snapshot.entries()
+    by_file: dict[str, list[Record]] = {}
+    for record in before.records:
+        by_file.setdefault(record.file, []).append(record)
+    for problem in before.problems:
+        by_file.pop(problem.location.file, None)
+    return {
+        file: FileContent(tuple(records))
+        for file, records in by_file.items()
+        if file in then and file in now and then[file].blob and then[file].blob == now[file].blob
+    }
+
+
+def _load(files: ProjectFiles, before: Loaded | None) -> Loaded:
     contents = files.project_file()
     projects = [record for content in contents for record in content.records if record.key.kind == "Project"]
     contents += files.files(files.resource_files(_folders(projects)))
@@ -128,7 +145,7 @@ def _load(files: ProjectFiles) -> Loaded:
     valid = {record.key: record for record in records if record.valid and record.key not in broken}
     # What broken text seemed to declare may have been read after all, before the text broke off.
     broken |= {record.key for record in records if record.ordinal < 0 and record.key not in valid}
-    resources = Built(valid)
+    resources = Built(valid, before.resources if before is not None else None)
     project = next((resources[key] for key in valid if key.kind == "Project"), None)
     return Loaded(
         project=cast(Project | None, project),

@@ -68,11 +68,14 @@ class ParseCache(Protocol):
 
 
 class ProjectFiles:
-    """Reads the files of one snapshot."""
+    """Reads the files of one snapshot; what is known of files beforehand is not read again."""
 
-    def __init__(self, snapshot: Snapshot, cache: ParseCache | None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, cache: ParseCache | None, known: Mapping[str, FileContent] | None = None
+    ) -> None:
         self.snapshot = snapshot
         self.cache = cache
+        self.known = known or {}
         self.entries = snapshot.entries()
         self.tree = Tree({path: entry.mode for path, entry in self.entries.items()})
         self.nearest = Nearest()
@@ -148,7 +151,8 @@ class ProjectFiles:
 
     def files(self, paths: list[str]) -> list[FileContent]:
         """What these files hold, in their order; from the cache where it knows them."""
-        known = self._cached(paths)
+        known = {path: self.known[path] for path in paths if path in self.known}
+        known |= self._cached([path for path in paths if path not in known])
         fresh: dict[str, bytes] = {}
         for batch in batches([path for path in paths if path not in known], self.entries):
             data = self.snapshot.read(batch)
