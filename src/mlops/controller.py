@@ -371,6 +371,7 @@ class Controller(Workspace):
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
+            pause=self.pause,
             waits=waits or Waits(),
         )
 

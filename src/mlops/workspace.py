@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -71,12 +72,14 @@ class Workspace:
         environ: Mapping[str, str] | None = None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
     ) -> None:
         self.root = root
         self._mirror = mirror
         self.environ = dict(os.environ if environ is None else environ)
         self.now = now
         self.monotonic = monotonic
+        self.pause = pause
         self._state: State | None = None
         self._local: State | None = None
         self._tracker: Tracker | None = None

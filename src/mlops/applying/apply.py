@@ -167,7 +167,7 @@ def _patiently(world: World, step: Step) -> Outcome:
             raise
         except Transient as error:
             world.progress.says(step, f"{error.what}; again in {delay:g} seconds")
-            if world.stop.wait(delay):
+            if world.pause(world.stop, delay):
                 raise
     return _execute(world, step)
 

@@ -281,4 +281,4 @@ def _wait(world: World, step: Step, executor: Executor, run_id: str, attempt: in
 def _pause(world: World, tried: int) -> bool:
     """Wait before the next attempt; False when told to stop meanwhile."""
     delay = min(LONGEST_DELAY, FIRST_DELAY * 2**tried) * random.uniform(0.8, 1.2)
-    return not world.stop.wait(delay) and world.waits.wait
+    return not world.pause(world.stop, delay) and world.waits.wait

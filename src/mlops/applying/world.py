@@ -71,6 +71,8 @@ class World:
     monotonic: Callable[[], float]
     waits: Waits = field(default_factory=Waits)
     stop: threading.Event = field(default_factory=threading.Event)
+    # seconds until the next attempt; true when stopped meanwhile
+    pause: Callable[[threading.Event, float], bool] = threading.Event.wait
     cancel_jobs: bool = False
     busy: set[str] = field(default_factory=set)  # runs that a step is at: nobody else closes them
     unwanted: Callable[[ObservedRun], bool] = lambda run: (
