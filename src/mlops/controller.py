@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, Stalled
 from mlops.observation.held import Held, held
-from mlops.observation.observed import Observed, ObservedDataset
+from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.observation.settings import substitute
 from mlops.planning.context import APPLIED_FOLDER, APPLIED_GOOD, APPLIED_REVISION, Options
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
@@ -90,6 +90,12 @@ class View:
 
         return self.held_back is None and not in_force(self.desired, self.observed.ledger)
 
+    def answers(self, observed: Observed, prune_refused: str | None, options: Options) -> bool:
+        """Whether planning the revision again, with these, could only come to this view."""
+        unread = any(not rules.readable for rules in self.desired.rules.values())  # git may have them by now
+        same = self.observed is observed and self.desired.prune_refused == prune_refused
+        return same and self.options == options and not unread
+
     def around(self, step: Step) -> View:
         """This view as far as one step needs it, so that a long one does not keep all of it in memory."""
         from mlops.planning.around import around
@@ -121,9 +127,18 @@ class Result:
         return len(self.after.planned.plan.steps)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the last look found. A commit stays as it is: next time only the world has to be looked at."""
+
+    view: View
+    read: Desired  # as the revision says, before what else decides about what it lacks
+
+
 class Controller(Workspace):
     """The one engine over a workspace: look at a revision, and apply it."""
 
+    _seen: _Seen | None = None
     _token: str | None = None  # of the MLflow store, before the last look
     _refused: tuple[str, str] = ("", "")  # the revision that was held back last, and the one in force then
     _why: str = ""
@@ -137,7 +152,7 @@ class Controller(Workspace):
         training: Collection[str] | None = None,
         options: Options | None = None,
     ) -> View:
-        """Observe and plan.
+        """Observe and plan; the very view of the last look where nothing in it has moved since.
 
         Args:
             targets: keep only what these resources need.
@@ -154,7 +169,7 @@ class Controller(Workspace):
         training: Collection[str] | None,
         options: Options,
     ) -> View:
-        snapshot = self.snapshot(revision, working_tree=working_tree)
+        snapshot = self._files(revision, working_tree)
         held = self._hold(snapshot)
         loaded = held.loaded
         unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
@@ -169,16 +184,34 @@ class Controller(Workspace):
             )
         return self._view(snapshot, held, options, targets, training)
 
+    def _files(self, revision: str | None, working_tree: bool) -> Snapshot:
+        """The files of a revision; those of the last look where it was the same commit."""
+        seen = self._seen.view.snapshot if self._seen is not None else None
+        if working_tree or not isinstance(seen, GitSnapshot):
+            return self.snapshot(revision, working_tree=working_tree)
+        if revision == seen.revision:
+            return seen
+        snapshot = self.snapshot(revision)
+        return seen if (snapshot.revision, snapshot.root) == (seen.revision, seen.root) else snapshot
+
     def _hold(self, snapshot: Snapshot) -> Held:
         """What counts of a revision: its resources, with the last good text of those that are broken."""
-        project, loaded = self.load(snapshot)
+        before = self._seen.view.held if self._seen is not None else None
+        if before is not None and self._seen is not None and self._seen.view.snapshot is snapshot:
+            good = before.good.revision if before.good is not None else None
+            if before.loaded.whole or (before.problem is None and good == self._good()):
+                return before
+        project, loaded = self.load(snapshot, before.loaded if before is not None else None)
         if loaded.whole:
             return Held(loaded)
-        name = project.metadata.name
-        found = held(loaded, name, self.tracker.experiment_tags(name).get(APPLIED_GOOD), self._read)
+        found = held(loaded, project.metadata.name, self._good(), self._read)
         if found.loaded.project is None:
             raise self.no_project(snapshot)
         return found
+
+    def _good(self) -> str | None:
+        """The last revision in force that was whole, as MLflow has it now."""
+        return self.tracker.experiment_tags(self.project_name).get(APPLIED_GOOD)
 
     def _read(self, sha: str) -> tuple[Snapshot, Loaded]:
         snapshot = self.snapshot(sha)
@@ -232,44 +265,63 @@ class Controller(Workspace):
         targets: Collection[Key],
         training: Collection[str] | None,
     ) -> View:
-        from mlops.observation.revision import read_revision
-        from mlops.planning.planner import make_plan, only, only_training
+        from mlops.planning.planner import only, only_training
 
-        project, loaded, good = held.project, held.loaded, held.good or snapshot
-        desired = read_revision(
-            snapshot,
-            loaded,
-            project,
-            executors=_executors(loaded),
-            prune_refused=None,
-            good=held.good,
-            not_held=held.problem,
-        )
+        view = self._whole_view(snapshot, held, options)
+        if targets:
+            view = replace(view, planned=only(view.planned, targets))
+        if training is not None:
+            view = replace(view, planned=only_training(view.planned, training))
+        return view
+
+    def _whole_view(self, snapshot: Snapshot, held: Held, options: Options) -> View:
+        from mlops.planning.planner import make_plan
+
+        seen = self._seen if self._seen is not None and self._seen.view.held is held else None
+        read = seen.read if seen is not None else _read_revision(snapshot, held)
         self._token = self.tracker.token()
-        ledger = self.sight.look(desired)
-        before = ledger.experiments.get(desired.project)
-        if before is not None:
-            self.refuse_twin(snapshot, desired.project, before.tags.get(APPLIED_FOLDER))
-        base = before.tags.get(APPLIED_REVISION) if before is not None else None
-        refused = options.refused or self._rewritten(base, snapshot.revision, options)
-        if refused is not None:
-            desired = replace(desired, prune_refused=refused)
-        declared = [r for r in loaded.resources.values() if isinstance(r, Dataset)]
-        places = [(r, good if r.key in loaded.kept else snapshot) for r in declared]
-        earlier = [(r, good) for r in loaded.kept_data.values()]
-        observed = Observed(ledger, self._datasets(project, places), self._datasets(project, earlier))
+        ledger = self.sight.look(read)
+        before = ledger.experiments.get(read.project)
+        tags = before.tags if before is not None else {}
+        self.refuse_twin(snapshot, read.project, tags.get(APPLIED_FOLDER))
+        refused = options.refused or self._rewritten(tags.get(APPLIED_REVISION), snapshot.revision, options)
+        desired = replace(read, prune_refused=refused) if refused is not None else read
+        observed = self._observe(snapshot, held, ledger, seen.view.observed if seen is not None else None)
+        if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
+            return seen.view
         planned = make_plan(desired, observed, options)
         if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
-            tags = before.tags if before is not None else {}
             last = {tags.get(APPLIED_REVISION): tags.get(APPLIED_GOOD)}
-            rules = {one: self._bases.rules(one, last.get(one), project) for one in sorted(planned.bases)}
+            rules = {
+                one: self._bases.rules(one, last.get(one), held.project) for one in sorted(planned.bases)
+            }
             desired = replace(desired, rules=rules)
             planned = make_plan(desired, observed, options)
-        if targets:
-            planned = only(planned, targets)
-        if training is not None:
-            planned = only_training(planned, training)
-        return View(snapshot, held, desired, observed, planned, options)
+        view = View(snapshot, held, desired, observed, planned, options)
+        self._seen = _Seen(view, read)
+        return view
+
+    def _observe(self, snapshot: Snapshot, held: Held, ledger: Ledger, before: Observed | None) -> Observed:
+        """The whole picture; `before`, one of the same revision, where nothing in it differs."""
+        from mlops.observation.datasets import observe_again
+
+        loaded, good = held.loaded, held.good or snapshot
+
+        def declared(names: Iterable[str]) -> Mapping[str, ObservedDataset]:
+            found = [r for name in names if isinstance(r := loaded.resources[Key("Dataset", name)], Dataset)]
+            places = [(r, good if r.key in loaded.kept else snapshot) for r in found]
+            return self._datasets(held.project, places)
+
+        def earlier(names: Iterable[str]) -> Mapping[str, ObservedDataset]:
+            return self._datasets(held.project, [(loaded.kept_data[name], good) for name in names])
+
+        if before is None:
+            names = [key.name for key in loaded.resources if key.kind == "Dataset"]
+            return Observed(ledger, declared(names), earlier(loaded.kept_data))
+        datasets = observe_again(before.datasets, declared)
+        kept = observe_again(before.kept_data, earlier)
+        same = (before.ledger is ledger, before.datasets is datasets, before.kept_data is kept)
+        return before if all(same) else Observed(ledger, datasets, kept)
 
     def apply(
         self,
@@ -437,6 +489,20 @@ def _again(snapshot: Snapshot) -> Snapshot:
     if isinstance(snapshot, GitSnapshot):
         return GitSnapshot(snapshot.repository, snapshot.revision, snapshot.root)
     return snapshot
+
+
+def _read_revision(snapshot: Snapshot, held: Held) -> Desired:
+    from mlops.observation.revision import read_revision
+
+    return read_revision(
+        snapshot,
+        held.loaded,
+        held.project,
+        executors=_executors(held.loaded),
+        prune_refused=None,
+        good=held.good,
+        not_held=held.problem,
+    )
 
 
 def _executors(loaded: Loaded) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -130,3 +130,16 @@ def observe_datasets(
     for snapshot, asked in requests.items():
         found |= observe_all(asked, base=root, inside=Inside(snapshot), cache=cache, now=now)
     return found
+
+
+def observe_again(
+    before: Mapping[str, ObservedDataset],
+    observe: Callable[[Collection[str]], Mapping[str, ObservedDataset]],
+) -> Mapping[str, ObservedDataset]:
+    """The datasets of a commit that were seen before; `before` itself where nothing differs.
+
+    What the commit holds stays as it is: only what is outside, or could not be used, is given to `observe`.
+    """
+    names = [name for name, one in before.items() if one.outside or one.reason is not None]
+    found = observe(names) if names else {}
+    return before if all(before[name] == one for name, one in found.items()) else {**before, **found}
