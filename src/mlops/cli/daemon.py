@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlops.cli.output import know_secrets, say
+from mlops.cli.output import know_secrets
 
 if TYPE_CHECKING:
     from mlops.controller import Controller
@@ -67,14 +68,23 @@ def daemon(
         stack.enter_context(logging_to(stream, secrets.redact, level=_level(ctx)))
         metrics = Metrics()
         journal = Journal(metrics)
+        stopping = threading.Event()
+        _on_signals(stopping.set)
         if source is None:
             controller, following = _here(ctx, journal, working_tree)
         else:
-            controller, following = _mirrored(ctx, journal, metrics, source, home)
+            controller, following = _mirrored(ctx, journal, metrics, source, home, stopping)
         controller.on_redactor = secrets.know
         controller.on_warning = lambda warning: journal.say("Warning", warning, warning=True)
-        process = Daemon(controller, following, journal, working_tree=working_tree, stop_jobs=stop_jobs)
-        _stop_on_signals(process)
+        process = Daemon(
+            controller,
+            following,
+            journal,
+            working_tree=working_tree,
+            stop_jobs=stop_jobs,
+            stopping=stopping,
+        )
+        _on_signals(process.stop)
         if listen is not None:
             stack.enter_context(_serving(process, metrics, listen, secrets))
         process.run()
@@ -113,33 +123,52 @@ def _here(ctx: click.Context, journal: Any, working_tree: bool) -> tuple[Control
 
 
 def _mirrored(
-    ctx: click.Context, journal: Any, metrics: Metrics, source: str, home: Path | None
+    ctx: click.Context,
+    journal: Any,
+    metrics: Metrics,
+    source: str,
+    home: Path | None,
+    stopping: threading.Event,
 ) -> tuple[Controller, Following]:
     from mlops.controller import Controller
     from mlops.daemon.following import RemoteBranch
     from mlops.daemon.homes import home_of
 
-    place = home_of(source, home, folder=ctx.obj["project"] or "", environ=os.environ, told=say)
+    def told(why: str) -> None:
+        journal.say("RemoteAway", why, warning=True)
+
+    def pause(seconds: float) -> None:
+        if stopping.wait(seconds):
+            raise click.exceptions.Exit(0)
+
+    folder = ctx.obj["project"] or ""
+    place = home_of(source, home, folder=folder, environ=os.environ, told=told, pause=pause)
     controller = Controller(place.home, mirror=place.mirrored)
 
+    trouble = ""
+
     def fetched(seconds: float, error: Exception | None) -> None:
+        nonlocal trouble
         metrics.called("git", "fetch", seconds, error is not None)
-        if error is not None:
-            journal.say("FetchFailed", str(error), warning=True)
+        before, trouble = trouble, str(error or "")
+        if trouble and trouble != before:  # the same is told once, as long as it lasts
+            journal.say("FetchFailed", trouble, warning=True)
+        elif before and not trouble:
+            journal.say("FetchRecovered", "the remote answers again")
 
     return controller, RemoteBranch(place.mirror, controller.repository, place.branch, fetched=fetched)
 
 
-def _stop_on_signals(process: Daemon) -> None:
-    def stop(number: int, frame: object) -> None:
-        process.stop()
+def _on_signals(stop: Callable[[], None]) -> None:
+    def stopped(number: int, frame: object) -> None:
         # A call to a store that hangs is not waited for: whatever it does can be done again.
         last = threading.Timer(LONGEST_END, os._exit, (0,))
         last.daemon = True
         last.start()
+        stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+        signal.signal(number, stopped)
 
 
 def _serving(process: Daemon, metrics: Metrics, listen: str, secrets: _Secrets) -> Any:

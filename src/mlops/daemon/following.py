@@ -147,8 +147,9 @@ class RemoteBranch:
         return Head(self.repository.tip(self.branch), self._problem)
 
     def follow(self, branch: str, interval: float) -> None:
+        sooner = interval < self.interval  # than the fetch that is waited for
         self.interval = interval
-        if branch != self.branch:
+        if branch != self.branch or sooner:
             self.branch = branch
             self._news.set()
 
