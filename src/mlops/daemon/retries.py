@@ -70,9 +70,10 @@ class Retries:
             and rest.signature == _signature(steps[name], plan.revision)
         }
 
-    def due(self) -> float | None:
-        """When the next one may be tried, on the monotonic clock."""
-        return min((rest.until for rest in self.rests.values() if rest.until is not None), default=None)
+    def due(self, tried: float = float("-inf")) -> float | None:
+        """When the next one may be tried, on the monotonic clock; what was due at `tried` has had its turn."""
+        untils = (rest.until for rest in self.rests.values())
+        return min((until for until in untils if until is not None and until > tried), default=None)
 
     def clear(self) -> None:
         """Try everything again: somebody asked for it."""
