@@ -135,6 +135,15 @@ def test_a_file_whose_name_is_no_utf_8_arrives(project, mirror, git):
     assert "caf\udce9" in GitSnapshot(mirror.open(), mirror.fetch("main")).entries()
 
 
+def test_a_branch_whose_name_is_no_utf_8_is_followed_and_given_up(project, mirror, git):
+    odd = os.fsdecode(b"caf\xe9")
+    git(project, "branch", odd)
+    assert mirror.fetch(odd) == git(project, "rev-parse", "HEAD") == mirror.open().tip(odd)
+    git(project, "branch", "-D", odd)
+    git(project, "branch", f"{odd}/x")
+    assert mirror.fetch(f"{odd}/x") == git(project, "rev-parse", "HEAD")
+
+
 def test_a_force_push_is_followed_and_a_kept_revision_outlives_it(project, mirror, git):
     old = mirror.fetch("main")
     assert mirror.keep([old]) == frozenset()
@@ -307,6 +316,7 @@ def test_a_damaged_mirror_is_set_aside_and_made_again(project, mirror, git):
         truncate_packs,
         lambda: (mirror.folder / "refs/heads/main").write_bytes(b""),
         lambda: (shutil.rmtree(mirror.folder), mirror.folder.write_text("a file")),
+        lambda: lose("HEAD"),
     ):
         for opened_before in (True, False):
             damage()
@@ -314,7 +324,7 @@ def test_a_damaged_mirror_is_set_aside_and_made_again(project, mirror, git):
                 mirror.open()
             assert mirror.fetch("main") == first
             assert GitSnapshot(mirror.open(), first).read(["mlops.yaml"])
-    assert mirror.folder.with_name(".mirror.git.damaged").is_file()
+    assert mirror.folder.with_name(".mirror.git.damaged").is_dir()
 
 
 def test_a_damaged_mirror_never_takes_the_repository_around_it_for_itself(project, tmp_path, git):
@@ -513,9 +523,9 @@ def test_more_than_may_come_is_stopped(project, mirror, git, monkeypatch):
     monkeypatch.setattr(module, "_TICK", 0.0)
     with pytest.raises(Stalled, match="outside of git"):
         mirror.fetch("main")
+    assert not list(mirror.folder.glob("objects/pack/tmp_*"))
     monkeypatch.setattr(module, "LARGEST", 10**9)
     assert mirror.fetch("main") == git(project, "rev-parse", "HEAD")
-    assert not list(mirror.folder.glob("objects/pack/tmp_*"))
 
 
 def test_many_fetches_leave_few_packs_and_keep_what_is_to_be_kept(project, mirror, git, monkeypatch):

@@ -20,6 +20,7 @@ from mlops.errors import MlopsError, Transient
 from mlops.source.git import shown
 
 _PAUSE = 0.05  # seconds between two attempts
+_DYING = 100  # attempts to see that a killed process is gone; one that hangs in the kernel is not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,9 @@ class Turn:
         if pid.isdecimal() and int(pid) > 1 and ticks.isdecimal() and _start_ticks(int(pid)) == int(ticks):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(int(pid), signal.SIGKILL)
-            while _start_ticks(int(pid)) == int(ticks):
+            for _ in range(_DYING):
+                if _start_ticks(int(pid)) != int(ticks):
+                    break
                 time.sleep(_PAUSE)
         self.clear()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +19,9 @@ from typing import Final
 
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.source.exclusive import Turn, alone
-from mlops.source.git import Conversation, Network, Output, failure, run, shown
+from mlops.source.git import Conversation, Output, failure, run, shown
+from mlops.source.hardening import Network
+from mlops.source.leftovers import clear_away, remove
 from mlops.source.refs import branch_ref
 from mlops.source.remote import Remote
 from mlops.source.repository import Repository
@@ -53,13 +54,6 @@ _TIDY = (
     *("-c", "gc.pruneExpire=2.weeks.ago"),  # whoever reads a commit that was just rewritten away can finish
     *("-c", "gc.autoDetach=false"),
     *("gc", "--auto", "--quiet"),
-)
-_LEFTOVERS = (  # folder, whether also below it, names
-    (".", False, ("*.lock", "*.new", "gc.pid", "shallow_*")),
-    ("refs", True, ("*.lock",)),
-    ("objects", False, ("tmp_*",)),
-    ("objects/info", True, ("*.lock", "tmp_*")),
-    ("objects/pack", False, ("*.lock", "*.keep", "tmp_*", ".tmp-*")),
 )
 _NO_BRANCH = re.compile(r"^fatal: couldn't find remote ref ", re.MULTILINE)
 _IN_THE_WAY = re.compile(r"'refs/heads/[^']*' exists; cannot create")
@@ -166,8 +160,7 @@ class Mirror:
         with self._writing:
             if wanted == self._kept:
                 return frozenset()
-            listed = self._run("for-each-ref", "--format=%(refname)", _KEPT).stdout.decode().split()
-            before = {name.removeprefix(_KEPT) for name in listed}
+            before = {name.removeprefix(_KEPT) for name in self._listed(_KEPT)}
             here = {sha for sha in wanted if sha in before or self._has(sha)}
             changes = [f"create {_KEPT}{sha} {sha}\n" for sha in sorted(here - before)]
             changes += [f"delete {_KEPT}{sha}\n" for sha in sorted(before - here)]
@@ -190,7 +183,7 @@ class Mirror:
         return alone(file, patience=PATIENCE, stop=self._closed)
 
     def _run(self, *arguments: str, accept: Sequence[int] = (0,), feed: str | None = None) -> Output:
-        lines = None if feed is None else [feed.encode()]
+        lines = None if feed is None else [os.fsencode(feed)]
         return run(arguments, self.folder, feed=lines, accept=accept, extra=self._here)
 
     def _has(self, sha: str) -> bool:
@@ -199,6 +192,9 @@ class Mirror:
     def _refs(self, ref: str) -> bytes:
         """The branch and the approvals here, with what they name."""
         return self._run("for-each-ref", "--format=%(refname) %(objectname)", ref, _APPROVALS).stdout
+
+    def _listed(self, below: str) -> list[str]:
+        return os.fsdecode(self._run("for-each-ref", "--format=%(refname)", below).stdout).split()
 
     def _format(self) -> str | None:
         """The hash of its object ids; None if the folder is no bare repository."""
@@ -221,11 +217,11 @@ class Mirror:
         name = self.folder.name
         fresh, aside = (self.folder.with_name(f".{name}.{what}") for what in ("new", "damaged"))
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
+            remove(fresh)
             made = ("init", "--bare", "--quiet", "--template=", f"--object-format={object_format}")
             run([*made, "--", fresh.name], self.folder.parent)
             if os.path.lexists(self.folder):
-                shutil.rmtree(aside, ignore_errors=True)
+                remove(aside)
                 self.folder.rename(aside)
             fresh.rename(self.folder)
         except OSError as problem:
@@ -238,13 +234,9 @@ class Mirror:
         return Repository(self.folder, self.folder, True, object_format)
 
     def _clear_away(self) -> None:
-        """What a fetch or a garbage collection left that was killed: locks, half of a pack, notes."""
+        """What a killed git left, without taking a lock away from `keep`."""
         with self._writing:
-            for top, below, patterns in _LEFTOVERS:
-                folder = self.folder / top
-                for pattern in patterns:
-                    for file in folder.rglob(pattern) if below else folder.glob(pattern):
-                        shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+            clear_away(self.folder)
 
     def _fetch(self, turn: Turn, ref: str) -> tuple[int, str]:
         """Git's status and what it said."""
@@ -284,6 +276,10 @@ class Mirror:
                         fix="Keep large data outside of git.",
                     )
             return talk.finish()
+        except MlopsError:
+            talk.close()
+            self._clear_away()  # half of a large pack does not wait for the next fetch
+            raise
         finally:
             talk.close()
             turn.clear()
@@ -299,8 +295,8 @@ class Mirror:
     def _mended(self, ref: str, errors: str) -> bool:
         """Whether the mirror itself was why a fetch failed, and is not any more."""
         if _IN_THE_WAY.search(errors):  # a branch `a` that was followed before `a/b`
-            heads = self._run("for-each-ref", "--format=%(refname)", "refs/heads").stdout.decode().split()
-            self._run("update-ref", "--stdin", feed="".join(f"delete {h}\n" for h in heads if h != ref))
+            heads = set(self._listed("refs/heads")) - {ref}
+            self._run("update-ref", "--stdin", feed="".join(f"delete {head}\n" for head in sorted(heads)))
         elif (other := _OTHER_FORMAT.search(errors)) is not None:
             self._made(other[1])
         elif _BROKEN.search(errors) and not self._sound():

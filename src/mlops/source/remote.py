@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.redaction import Redactor
-from mlops.source.git import Network, shown
+from mlops.source.git import shown
+from mlops.source.hardening import Network
 
 TOKEN = "MLOPS_GIT_TOKEN"
 USERNAME = "MLOPS_GIT_USERNAME"
