@@ -223,6 +223,11 @@ def _source_problem(context: Context, resource: ModelVersion) -> Block | None:
     if context.registered_name(spec.model) not in context.ledger.models and not context.made[model].steps:
         what = f"{model} is suspended and not registered yet; `mlops resume {model}` lets it go on"
         return Block(str(key), "Bound", "DependencyFailed", what)
+    if spec.source.experiment is not None and key in context.desired.kept:
+        origin = Key("Experiment", spec.source.experiment)
+        if origin not in context.desired.kept:  # a version is bound for ever
+            what = f"{origin} may have changed since; it is bound when its own document is mended"
+            return Block(str(key), "Bound", "DependencyFailed", what)
     if spec.source.run_id is not None:
         run = context.run(spec.source.run_id)
         if run is None:
