@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = tuple[tuple[bytes, bytes], ...]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+MOST_HEADER_BYTES: Final = 16 * 1024
 BODY_SECONDS: Final = 10.0  # in which a body has to be here
 LINGER_SECONDS: Final = 1.0  # for a sender who has not read yet that its body is refused
 LINGER_BYTES: Final = 8 * 2**20
@@ -128,6 +129,8 @@ class Api:
 
     async def _answer(self, request: Request) -> Answer:
         path = request.path
+        if sum(len(name) + len(value) for name, value in request.headers) > MOST_HEADER_BYTES:
+            raise _Refused(request.refused(self._error(431, "the headers are too large")))
         if path == "/hooks/git" and self.secret:
             return await self._hook(request)
         if path.startswith(API):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops.daemon.api import Api
+from mlops.daemon.api import MOST_HEADER_BYTES, Api
 from mlops.daemon.board import Board, Redact
 from mlops.daemon.logs import event
 from mlops.daemon.metrics import Metrics
@@ -30,7 +30,6 @@ SECRET: Final = "MLOPS_WEBHOOK_SECRET"
 REQUEST_SECONDS: Final = 30.0  # for a request and its answer, from the first byte to the last
 KEEP_ALIVE_SECONDS: Final = 5
 MOST_CONNECTIONS: Final = 256
-MOST_HEADER_BYTES: Final = 16 * 1024
 BACKLOG: Final = 1024
 CLOSE_SECONDS: Final = 1  # for answers under way when the server is closed
 
@@ -118,7 +117,8 @@ class HttpServer:
 
     def _say(self, host: str) -> None:
         api, hooks = bool(self._api.token), bool(self._api.secret)
-        event("Listening", f"listening on http://{self.address}", api=api, webhooks=hooks)
+        text = f"listening on http://{self.address}"
+        event("Listening", text, address=self.address, api=api, webhooks=hooks)
         if api and not _loopback(host):
             event(
                 "PlainHttp",
@@ -174,6 +174,7 @@ def _bounded() -> Any:
                 waiting = [one for one in self.connections if one is not self and _waits(one)]
                 for oldest in sorted(waiting, key=lambda one: one._since)[:1]:  # type: ignore[union-attr]
                     oldest.transport.abort()
+                    self.connections.discard(oldest)  # it counts no more, though its end comes later
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._limit.cancel()

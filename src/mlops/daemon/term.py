@@ -111,6 +111,8 @@ class Term:
         self._settings(view)
         plan = view.planned.plan
         self._note_repeated(plan, {one.step.id: one.step for one in ended if isinstance(one.outcome, Done)})
+        ended += (meanwhile := self.beside.take_ended())
+        self._record_ended(meanwhile)  # before what follows from it
         world = self._surroundings(view, Waits(wait=False))
         world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
         self._soon = None
