@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mlops.applying.outcomes import Outcome
+from mlops.applying.outcomes import Failed, Outcome
 from mlops.applying.walk import Claim, Claims
 from mlops.applying.world import World
+from mlops.errors import Defect
 from mlops.planning.plan import Step
 from mlops.planning.work import BindVersion, TrainTrial
 
@@ -60,7 +61,7 @@ class Beside:
     """Runs offered steps, one resource's trials as their claims allow, each step once at a time.
 
     Args:
-        execute: carries out one step; must not raise.
+        execute: carries out one step; what it raises is a defect, and the step's outcome.
         began: told of a step when it begins, `ended` when one has: both from its thread.
     """
 
@@ -154,8 +155,12 @@ class Beside:
 
     def _run(self, name: str, running: _Running) -> None:
         began = self.monotonic()
-        self.began(running.step, running.world)
-        outcome = self.execute(running.world, running.step)
+        try:
+            self.began(running.step, running.world)
+            outcome = self.execute(running.world, running.step)
+        except Exception as error:  # a step must not seem to run for ever
+            outcome = Failed(Defect(f"{type(error).__name__}: {error}", where=running.step.resource))
+            outcome.error.__cause__ = error
         with self._lock:
             self._count += 1
             self._ends[name] = self._count
