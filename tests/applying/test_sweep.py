@@ -34,6 +34,7 @@ def world(tmp_path: Path, closed: list[str], error: Exception) -> Any:
         executor=lambda name: executor,
         home=tmp_path,
         origin="here",
+        busy=set(),
         check_lease=lambda: None,
         tracker=SimpleNamespace(terminate=terminate, tag_run=lambda run_id, tags: None),
     )
