@@ -57,6 +57,7 @@ class Term:
     _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
+    _tried: float = float("-inf")  # when the last pass tried what was due
     _soon: float | None = None  # when to look again at what tells nobody that it ended
 
     def __post_init__(self) -> None:
@@ -116,7 +117,8 @@ class Term:
         world = self._surroundings(view, Waits(wait=False))
         world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
         self._soon = None
-        resting = self.retries.resting(plan, controller.monotonic())
+        self._tried = controller.monotonic()
+        resting = self.retries.resting(plan, self._tried)
         if any(is_slow(step) for step in plan.steps):
             self.lease.check()
             controller.tracker.prepare()  # before any job: two that open a new store race in its migrations
@@ -221,7 +223,7 @@ class Term:
 
     def due(self) -> float | None:
         """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
-        return min((at for at in (self.retries.due(), self._soon) if at is not None), default=None)
+        return min((at for at in (self.retries.due(self._tried), self._soon) if at is not None), default=None)
 
     def _record_ended(self, ended: list[Ended]) -> None:
         now = self.controller.monotonic()
