@@ -18,6 +18,7 @@ FAILURES: Final = frozenset(
     {
         "ArtifactMissing",
         "CodeMissing",
+        "Defect",
         "DigestMismatch",
         "ExecutorMissing",
         "ExpectationFailed",

@@ -59,7 +59,7 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
     context = Context.of(desired, observed, options or Options())
     depth = _stage_depths(desired)
     for resource in sorted(desired.resources.values(), key=lambda r: _order(r, depth)):
-        made = _assess(context, resource)
+        made = _isolated(context, resource)
         context.made[resource.key] = made if desired.self_heal else _only_reported(made)
     pruned = prune(context)
     steps: list[Step] = []
@@ -116,6 +116,18 @@ def only_training(planned: Planned, names: Collection[str]) -> Planned:
         if b.resource.startswith(("Experiment/", "Dataset/")) and (not wanted or b.resource in wanted)
     )
     return replace(planned, plan=Plan(plan.revision, plan.base, steps, blocked, plan.observed))
+
+
+def _isolated(context: Context, resource: Resource) -> Assessment:
+    """The assessment of one resource; one that cannot be made stops only itself, pass after pass."""
+    try:
+        return _assess(context, resource)
+    except Exception as error:  # a defect of this program, met in something that somebody put into MLflow
+        what = (
+            f"planning it failed ({type(error).__name__}: {error}). This is a defect of mlops: report it with the "
+            "resource and its objects in MLflow"
+        )
+        return assess(resource.key, blocks=(Block(str(resource.key), "Ready", "Defect", what),), stalled=True)
 
 
 def _assess(context: Context, resource: Resource) -> Assessment:
