@@ -342,6 +342,25 @@ def test_what_was_never_wholly_good_keeps_the_strictest_rule_that_can_be_read(
     assert aliases(project) == {"dev": 1}
 
 
+@pytest.mark.parametrize("hindered", ["by a gate", "not bound"])
+def test_the_last_good_rule_of_a_stage_outlives_the_commit_that_broke_it(
+    make_project: Callable[..., GitProject], hindered: str
+) -> None:
+    first = version("1.0.0", suspend=hindered == "not bound")
+    strict = {"gates": [{"metric": {"name": "rmse", "max": 1}}]} if hindered == "by a gate" else {}
+    project = make_project(declared(v1=first, prod=closed("prod"), in_dev=None, in_prod=None), groups=GROUPS)
+    project.run("apply")
+    committed(project, v1=first, prod=document("Stage", "prod", {}), in_dev=None, in_prod=None)
+    project.run("apply")  # no approvals any more: the last good rule
+    committed(project, v1=first, prod=broken(closed("prod")), in_dev=None, in_prod=None)
+    assert project.run("apply") == 1
+    committed(project, v1=first, prod=document("Stage", "prod", strict), in_dev=None)
+    assert project.run("apply") == 3
+    committed(project, prod=document("Stage", "prod", {}), in_dev=None)
+    assert project.run("apply") == 0
+    assert aliases(project) == {"prod": 1}
+
+
 def test_two_broken_commits_in_a_row_are_as_one(applied: GitProject) -> None:
     committed(applied, in_prod=broken(promotion("prod", "1.0.0")))
     assert applied.run("apply") == 1
