@@ -39,6 +39,7 @@ class BoardInMemory:
     on_log: Callable[[str, str | None, int], LogPiece] = lambda experiment, run_id, offset: LogPiece(
         "r1", "fit-1", "running", b"line\n"[offset:], 5, ended=False
     )
+    answers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     page: Page | None = None
 
     def role(self) -> Role:
@@ -80,6 +81,9 @@ class BoardInMemory:
     def reconcile(self, accept_rewrite: bool) -> str:
         self.told.append(f"reconcile {accept_rewrite}")
         return "r-1"
+
+    def answer(self, request: str) -> Mapping[str, Any] | None:
+        return self.answers.get(request)
 
 
 REDACT = Redactor(("canary-of-the-tests",)).redact

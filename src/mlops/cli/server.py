@@ -16,7 +16,6 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from mlops.cli.output import say
 from mlops.cli.reader import Asked
 from mlops.errors import MlopsError, Transient
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN: Final = "MLOPS_API_TOKEN"
 TIMEOUTS: Final = (10.0, 60.0)  # seconds to connect, and without a byte of the answer
+LOOK_EVERY: Final = 0.5  # seconds between looks for an answer
 MOST_BYTES: Final = 512 * 2**20  # of an answer
 _API: Final = "/api/v1"
 
@@ -40,10 +40,22 @@ def open_server(ctx: click.Context) -> Server:
 
 
 def reconcile(ctx: click.Context, accept_rewrite: bool) -> int:
-    """`mlops --server URL reconcile`: have the daemon make a pass now."""
-    request = open_server(ctx).reconcile(accept_rewrite)
-    say(f"asked for a pass (request {request}); `mlops get Project` shows what is in force")
-    return 0
+    """`mlops --server URL reconcile`: have the daemon make a pass now, and tell what came of it."""
+    from mlops.cli.reconcile import PATIENCE, told
+
+    server = open_server(ctx)
+    request = server.reconcile(accept_rewrite)
+    until = time.monotonic() + PATIENCE
+    while (content := server.answer(request)) is None:
+        if time.monotonic() >= until:
+            raise MlopsError(
+                f"the daemon has not finished this after {PATIENCE:g} s; it goes on",
+                where=server.url,
+                fix="See `mlops get` with --server, or wait with `mlops wait`",
+            )
+        time.sleep(LOOK_EVERY)
+    with server.understood():
+        return told(content)
 
 
 class Server:
@@ -67,7 +79,7 @@ class Server:
 
     def events(self, resource: str) -> Sequence[Mapping[str, Any]]:
         answer = self._json(f"/events/{quote(resource)}")
-        with self._understood():
+        with self.understood():
             return [_event(row) for row in answer["events"]]
 
     def find(self, revision: str | None) -> str | None:
@@ -84,14 +96,21 @@ class Server:
             raise click.UsageError("a server shows the revision that it keeps: leave out --revision")
         where = f"/experiments/{quote(experiment, safe='')}/log?offset={offset}"
         answer = self._json(where if run_id is None else f"{where}&run={quote(run_id, safe='')}")
-        with self._understood():
+        with self.understood():
             return LogPiece.from_json(answer)
 
     def reconcile(self, accept_rewrite: bool) -> str:
         """Ask for a pass; gives the id of the request."""
         answer = self._json("/reconcile", {"acceptRewrite": accept_rewrite})
-        with self._understood():
+        with self.understood():
             return str(answer["request"])
+
+    def answer(self, request: str) -> Mapping[str, Any] | None:
+        """What came of a request; None as long as nothing did."""
+        answer = self._json(f"/requests/{quote(request, safe='')}")
+        with self.understood():
+            content = answer["answer"]
+            return None if content is None else dict(content)
 
     def now(self) -> float:
         return time.time()
@@ -109,7 +128,7 @@ class Server:
         if response.status_code == 304 and self._seen is not None:
             return self._seen[1]
         answer = self._read(response, body)
-        with self._understood():
+        with self.understood():
             report = Report.from_json(answer)
         self._seen = (response.headers.get("ETag", ""), report)
         return report
@@ -117,7 +136,7 @@ class Server:
     def _found(self, revision: str) -> tuple[str | None, bool]:
         """The sha of a revision, None where the server has none such, and whether it is in force or was."""
         answer = self._json(f"/revisions/{quote(revision, safe='')}")
-        with self._understood():
+        with self.understood():
             sha = answer["revision"]
             return (None if sha is None else str(sha)), answer["inForce"] is True
 
@@ -222,7 +241,8 @@ class Server:
         )
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
+    def understood(self) -> Iterator[None]:
+        """Tell of an answer whose shape is not the one that is read here."""
         try:
             yield
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -195,6 +195,8 @@ class Api:
             found = await self._beside(lambda: self.board.find(rest))
             told = {"revision": found.sha if found else None, "inForce": found is not None and found.in_force}
             return self._said(200, told)
+        if first == "requests" and rest:
+            return self._said(200, {"answer": await self._beside(lambda: self.board.answer(rest))})
         if first == "experiments" and rest.endswith("/log"):
             return await self._log(request, rest.removesuffix("/log"))
         return self._error(404, "there is nothing here")

@@ -30,7 +30,7 @@ class Found:
 
 
 class Board(Protocol):
-    """What the loop tells, and what it can be told. All of it is quick but `find` and `log`, which may do I/O."""
+    """What the loop tells, and what it can be told. What takes an argument may do I/O."""
 
     def role(self) -> Role:
         """Who this process is: the writer, one that waits for the lease, or neither yet."""
@@ -66,6 +66,10 @@ class Board(Protocol):
 
     def reconcile(self, accept_rewrite: bool) -> str:
         """Ask for a pass, as `mlops reconcile` does; gives the id of the request."""
+        ...
+
+    def answer(self, request: str) -> Mapping[str, Any] | None:
+        """What came of a request, once something did; it can be asked for an hour long."""
         ...
 
 

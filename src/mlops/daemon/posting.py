@@ -100,6 +100,9 @@ class Posted:
         self._daemon.wakeups.wake(wakeups.REQUEST)
         return asked.id
 
+    def answer(self, request: str) -> Mapping[str, Any] | None:
+        return requests.answer_to(self._daemon.controller.state, request)
+
     def _view(self) -> View:
         term = self._daemon.term
         if term is None or term.view is None:
