@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Declared
 
+from conftest import Declared
 from mlops.resources import Key
 
 GOOD = "apiVersion: mlops/v1\nkind: Model\nmetadata: {name: good}\nspec: {}\n"

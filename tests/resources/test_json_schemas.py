@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from conftest import Declared
 
+from conftest import Declared
 from mlops.resources.key import KINDS
 from mlops.resources.kinds import MODELS
 from mlops.resources.schema import schema, stale, texts

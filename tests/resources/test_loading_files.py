@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Declared
 from snapshots import CommitSnapshot, MemoryCache
 
+from conftest import PROJECT, Declared
 from mlops.errors import Location, MlopsError
 from mlops.resources import Experiment, Key, Project, load
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import PROJECT, Declared
 
+from conftest import PROJECT, Declared
 from mlops.resources import Key
 
 MODEL = "kind: Model\nmetadata: {name: m}\nspec: {}\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from conftest import Declared
-
 from mlops.resources import Key
 
 V = "apiVersion: mlops/v1\n"

@@ -1,70 +1,14 @@
-"""A real SQLite store and a real MLflow server on the loopback, one of each for all tests here."""
+"""The stores that all tests here share, and what keeps the tests apart in them."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mlops.tracking import Tracker
 
 _numbers = itertools.count(1)
-
-
-def open_tracker(uri: str, artifacts: Path | None) -> Tracker:
-    return Tracker(uri, str(artifacts) if artifacts else None, environ=dict(os.environ), now=time.time)
-
-
-@pytest.fixture(scope="session")
-def sqlite_tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
-    place = tmp_path_factory.mktemp("sqlite-store")
-    tracker = open_tracker(f"sqlite:///{place}/.mlops/mlflow.db", place / "artifacts")
-    tracker.prepare()
-    return tracker
-
-
-@pytest.fixture(scope="session")
-def served_tracker(tmp_path_factory: pytest.TempPathFactory, sqlite_tracker: Tracker) -> Iterator[Tracker]:
-    place = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    local = open_tracker(f"sqlite:///{place}/mlflow.db", place / "bytes")
-    local.prepare()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", local.store.uri, "--artifacts-destination", str(place / "bytes")]
-    command += ["--workers", "1"]
-    environ = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    log = (place / "server.log").open("wb")
-    server = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
-    try:
-        _answers(f"http://127.0.0.1:{port}/health", server, place / "server.log")
-        yield open_tracker(f"http://127.0.0.1:{port}", None)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-        log.close()
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(log.read_text()[-3000:])
 
 
 @pytest.fixture(params=["sqlite", "server"])

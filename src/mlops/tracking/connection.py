@@ -67,6 +67,9 @@ class Connection:
         named: str | None = None,
     ) -> None:
         self.store = Store(uri, named)
+        self.on_call: Callable[[str, float, bool], None] = lambda doing, seconds, failed: None
+        """Is told of each call to the store, by the thread that made it: what was done, for how long, and whether
+        it failed. The first word of what was done is one of few; the rest names the object."""
         self._environ = environ
         self._now = now
         self._artifacts = _root(self.store, artifacts)
@@ -172,6 +175,15 @@ class Connection:
     def _call(self, doing: str, work: Callable[[MlflowClient], T]) -> T:
         """Run `work` with the client; what it raises becomes an error that says what was being done."""
         client = self._client()
+        began, failed = time.perf_counter(), True
+        try:
+            result = self._patiently(client, doing, work)
+            failed = False
+        finally:
+            self.on_call(doing, time.perf_counter() - began, failed)
+        return result
+
+    def _patiently(self, client: MlflowClient, doing: str, work: Callable[[MlflowClient], T]) -> T:
         for delay in _DELAYS:
             try:
                 with self._reported(doing):
