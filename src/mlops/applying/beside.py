@@ -82,17 +82,19 @@ class Beside:
         with self._lock:
             return self._count
 
-    def offer(self, offers: Iterable[Offer], wanted: Callable[[Step], bool], mark: int) -> tuple[Step, ...]:
+    def offer(
+        self, offers: Iterable[Offer], wanted: Callable[[Step, str], bool], mark: int
+    ) -> tuple[Step, ...]:
         """Begin what is offered; gives the steps that are cancelled because nobody wants them any more.
 
         Args:
-            wanted: whether a step that runs is still asked for.
+            wanted: whether a step that runs, of the plan of a revision, is still asked for.
             mark: taken before the look that the plan comes from.
         """
         with self._lock:
             cancelled = []
             for running in self._running.values():
-                if running.wanted and not wanted(running.step):
+                if running.wanted and not wanted(running.step, running.world.desired.revision):
                     running.wanted = False
                     running.world.cancel_jobs = True
                     running.world.stop.set()

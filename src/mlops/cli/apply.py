@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,17 +71,17 @@ def apply(
         return controller.look(revision, working_tree=working_tree, targets=keys, options=options)
 
     controller.open(snapshot)  # the stores that it names
-    whole = saved is None and not working_tree and not keys
-    if (
-        whole
-        and (
-            code := _beside_daemon(
-                controller, snapshot.revision, wait, timeout, retry_stalled, accept_rewrite
-            )
+    if saved is None and not working_tree and not keys:
+        code = _beside_daemon(
+            controller,
+            timeout,
+            revision=snapshot.revision,
+            retry_stalled=retry_stalled,
+            accept_rewrite=accept_rewrite,
+            until_rest=wait,
         )
-        is not None
-    ):
-        return code
+        if code is not None:
+            return code
     return _go(
         controller,
         holding(saved, look) if saved is not None else look,
@@ -120,6 +120,22 @@ def train(
         name.partition("/")[2] if name.lower().startswith("experiment/") else name for name in experiments
     ]
 
+    snapshot = controller.snapshot(revision, working_tree=working_tree)
+    controller.open(snapshot)  # the stores that it names
+    if not working_tree:
+        chosen = names or ([key.name for key in controller.check(revision).resources] if refresh else [])
+        code = _beside_daemon(
+            controller,
+            timeout,
+            revision=snapshot.revision,
+            train=tuple(names),
+            refresh=tuple(chosen) if refresh else (),
+            retry_stalled=retry_stalled,
+            until_rest=wait,
+        )
+        if code is not None:
+            return code
+
     def look() -> View:
         from mlops.planning.context import Options
 
@@ -130,18 +146,10 @@ def train(
             options = Options(retry_stalled=retry_stalled, refresh=frozenset(chosen))
         return controller.look(revision, working_tree=working_tree, training=names, options=options)
 
-    controller.open(controller.snapshot(revision, working_tree=working_tree))  # the stores that it names
     return _go(controller, look, record=False, wait=wait, timeout=timeout)
 
 
-def _beside_daemon(
-    controller: Controller,
-    revision: str,
-    wait: bool,
-    timeout: float | None,
-    retry_stalled: bool,
-    accept_rewrite: bool,
-) -> int | None:
+def _beside_daemon(controller: Controller, timeout: float | None, **wish: Any) -> int | None:
     """Have the daemon do it, if one leads; None where this process has to."""
     from mlops.cli.reconcile import leading, told, wait_for
     from mlops.state.lease import described
@@ -151,16 +159,7 @@ def _beside_daemon(
     from mlops.daemon.requests import ask
 
     say(f"{described(holder)} leads: it is asked to do this")
-    asked = ask(
-        controller.state,
-        by="mlops apply",
-        now=controller.now(),
-        revision=revision,
-        retry_stalled=retry_stalled,
-        accept_rewrite=accept_rewrite,
-        report=True,
-        until_rest=wait,
-    )
+    asked = ask(controller.state, by="the command line", now=controller.now(), report=True, **wish)
     content = wait_for(controller, asked, timeout)
     return None if content is None else told(content)
 

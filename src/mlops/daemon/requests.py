@@ -39,6 +39,8 @@ class Request:
     retry_stalled: bool = False
     report: bool = False  # whether the asker waits until the revision has come to rest
     until_rest: bool = True  # also until its training has ended
+    train: tuple[str, ...] | None = None  # only the training of these experiments, of all if none is named
+    refresh: tuple[str, ...] = ()  # those of them to train on outside data that moved
 
 
 def ask(state: State, *, by: str, now: float, **wish: Any) -> Request:
@@ -53,8 +55,15 @@ def pending(state: StateReader) -> tuple[Request, ...]:
     found = []
     for raw in state.all(ASKED).values():
         try:
-            found.append(Request(**json.loads(raw)))
-        except (ValueError, TypeError):  # of another release; it is dropped when the state is pruned
+            row = json.loads(raw)
+            train = row.pop("train", None)
+            refresh = tuple(row.pop("refresh", ()))
+            found.append(Request(**row, train=None if train is None else tuple(train), refresh=refresh))
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # of another release; it is dropped when the state is pruned
             continue
     return tuple(sorted(found, key=lambda request: (request.at, request.id)))
 

@@ -6,7 +6,7 @@ revision is in force, look again if anything was done, and record status and eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +53,8 @@ class Term:
     beside: Beside = field(init=False)
     _world: World | None = None  # of the walk under way
     _requests: tuple[Request, ...] = ()
+    _training: list[View] = field(default_factory=list)  # asked for beside the revision that is followed
+    _trained_for: set[str] = field(default_factory=set)  # requests whose training was offered
     _seen: set[str] = field(default_factory=set)  # requests that a pass has begun for
     _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
@@ -85,8 +87,8 @@ class Term:
             self.wake(wakeups.REVISION)
         if self.controller.ledger_moved():
             self.wake(wakeups.LEDGER)
-        asked = pending(self.controller.state)
-        if [r.id for r in asked] != [r.id for r in self._requests]:
+        known = {request.id for request in self._requests}
+        if any(request.id not in known for request in pending(self.controller.state)):
             self.wake(wakeups.REQUEST)
 
     def close(self, *, cancel: bool, patience: float) -> None:
@@ -109,6 +111,7 @@ class Term:
         self._record_ended(ended)
         options = self._options(self.head.sha)
         view = self._look(options)
+        self._training = self._asked_training()
         self._settings(view)
         plan = view.planned.plan
         self._note_repeated(plan, {one.step.id: one.step for one in ended if isinstance(one.outcome, Done)})
@@ -119,13 +122,13 @@ class Term:
         self._soon = None
         self._tried = controller.monotonic()
         resting = self.retries.resting(plan, self._tried)
-        if any(is_slow(step) for step in plan.steps):
+        if self._training or any(is_slow(step) for step in plan.steps):
             self.lease.check()
             controller.tracker.prepare()  # before any job: two that open a new store race in its migrations
         self._offer(view, plan, resting, mark)
         slow = {step.id for step in plan.steps if is_slow(step)}
         quick = without(plan, slow | resting.keys())
-        applied, after = Applied(quick, {}, {}), view
+        applied, after = Applied(quick, {}, {}), None
         self._world = world
         try:
             if self.outdated(self.following.head().sha):
@@ -136,10 +139,10 @@ class Term:
                 after = self._look(replace(options, retry_stalled=False))
         finally:
             self._world = None
-            self._record(after, applied)
-        self.view = after
-        self._answer(after, applied)
-        return self._result(after, applied, bool(ended))
+            self._record(view, applied, after)
+        self.view = after or view
+        self._answer(self.view, applied)
+        return self._result(self.view, applied, bool(ended))
 
     def _look(self, options: Options) -> View:
         revision = None if self.working_tree else self.head.sha
@@ -152,8 +155,38 @@ class Term:
         if new:
             self.retries.clear()  # somebody asks: nothing rests any longer
         taken = any(r.accept_rewrite and r.revision in (None, head) for r in self._requests)
-        again = any(request.retry_stalled for request in new)
+        again = any(request.retry_stalled for request in new if request.train is None)
         return Options(retry_stalled=again, accept=head if taken else None)
+
+    def _asked_training(self) -> list[View]:
+        """The training that was asked for beside the revision that is followed: a pull request's, mostly."""
+        found = []
+        for request in self._requests:
+            if request.train is None:
+                continue
+            again = request.retry_stalled and request.id not in self._trained_for
+            options = Options(retry_stalled=again, refresh=frozenset(request.refresh))
+            try:
+                view = self.controller.look(request.revision, training=request.train, options=options)
+            except Transient:
+                raise
+            except MlopsError as error:
+                self._reply(request, {"problem": str(error)})
+                continue
+            steps = {step.id for step in view.planned.plan.steps}
+            waiting = [name for name, runs in self.beside.taken().items() if name in steps and not runs]
+            begun = request.id in self._trained_for
+            self._trained_for.add(request.id)
+            if not steps or (begun and not request.until_rest and not waiting):
+                self._reply(request, Tally(view.desired.revision).report(view))
+            else:
+                found.append(view)
+        return found
+
+    def _reply(self, request: Request, content: Mapping[str, Any]) -> None:
+        answer(self.controller.state, request, content, now=self.controller.now())
+        self._requests = tuple(one for one in self._requests if one.id != request.id)
+        self._trained_for.discard(request.id)
 
     def _settings(self, view: View) -> None:
         source = view.project.spec.source
@@ -172,25 +205,37 @@ class Term:
             if is_slow(step) and ids.isdisjoint(step.needs) and not taken.get(step.id)
         ]
 
-        def world(step: Step) -> Callable[[], World]:
-            return lambda: self._surroundings(view.around(step), Waits(wait=True))
-
-        whole = self._surroundings(view, Waits(wait=False))
-        offers = [Offer(step, claims(whole, step), world(step)) for step in startable]
+        offers = self._offers(view, startable)
+        for asked in self._training:
+            ids |= {step.id for step in asked.planned.plan.steps}
+            offers += self._offers(asked, [s for s in asked.planned.plan.steps if not taken.get(s.id)])
         declared = {
             (name, state.trial.fingerprint)
             for name, states in view.planned.trials.items()
             for state in states
         }
 
-        def wanted(step: Step) -> bool:
-            if isinstance(step.work, TrainTrial):
-                trial = step.work.trial
-                return step.id in ids or (trial.experiment, trial.fingerprint) in declared
-            return step.id in ids
+        def wanted(step: Step, revision: str) -> bool:
+            if step.id in ids:
+                return True
+            if not isinstance(step.work, TrainTrial):
+                return False
+            trial = step.work.trial
+            if (trial.experiment, trial.fingerprint) in declared:
+                return True
+            # What was trained for a pull request goes on by itself.
+            return self.controller.repository.is_ancestor(revision, plan.revision) is not True
 
         for step in self.beside.offer(offers, wanted, mark):
             self._tell(step.resource, "Cancelled", plan.revision, step.id)
+
+    def _offers(self, view: View, steps: Iterable[Step]) -> list[Offer]:
+        whole = self._surroundings(view, Waits(wait=False))
+
+        def world(step: Step) -> Callable[[], World]:
+            return lambda: self._surroundings(view.around(step), Waits(wait=True))
+
+        return [Offer(step, claims(whole, step), world(step)) for step in steps]
 
     def _surroundings(self, view: View, waits: Waits) -> World:
         world = self.controller.world(view, self.journal, self.lease.check, waits)
@@ -233,8 +278,12 @@ class Term:
                 self._tally.add(one.step, one.outcome)
         self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended if one.wanted)
 
-    def _record(self, view: View, applied: Applied) -> None:
-        """The one place that writes what a pass came to, on every way out."""
+    def _record(self, view: View, applied: Applied, after: View | None) -> None:
+        """The one place that writes what a pass came to, on every way out.
+
+        Args:
+            after: what was seen after something was done; None where nothing was, or that look failed.
+        """
         now = self.controller.monotonic()
         rows: list[tuple[Step, str, Outcome, float | None]] = []
         for step in applied.plan.steps:
@@ -242,13 +291,14 @@ class Term:
                 self.retries.note(step, applied.plan.revision, outcome, now)
                 self._tally.add(step, outcome)
                 rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
-        done = {step.id: step for step, _, outcome, _ in rows if isinstance(outcome, Done)}
-        if view.planned.plan is not applied.plan:
-            self._note_repeated(view.planned.plan, done)
+        if after is not None:
+            done = {step.id: step for step, _, outcome, _ in rows if isinstance(outcome, Done)}
+            self._note_repeated(after.planned.plan, done)
+            view = after
+        plan = view.planned.plan
         self.lease.check()
         self.recorder.steps(rows)
-        self.recorder.blocks(view.planned.plan)
-        plan = view.planned.plan
+        self.recorder.blocks(plan)
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=self._failures(plan))
         self.journal.stands(view)
 
@@ -288,6 +338,8 @@ class Term:
         """Answer the requests that this pass fulfilled, or that nothing can fulfil."""
         busy = bool(self.beside.taken()) or any(isinstance(o, Left) for o in applied.outcomes.values())
         for request in self._requests:
+            if request.train is not None:
+                continue  # answered where it is looked at
             if request.report and request.revision != self.head.sha:
                 content = self._elsewhere(request)
             elif view.refused is None and busy and (request.until_rest or request.accept_rewrite):
@@ -295,7 +347,7 @@ class Term:
             else:
                 content = self._tally.report(view)
             if content is not None:
-                answer(self.controller.state, request, content, now=self.controller.now())
+                self._reply(request, content)
 
     def _elsewhere(self, request: Request) -> Mapping[str, Any] | None:
         """What to say to who asks for another revision than the one that is followed."""
