@@ -172,7 +172,7 @@ class Daemon:
                 self._put_off(error)
 
     def _reasons(self) -> frozenset[str]:
-        """Why there should be a pass now; those that are put off are kept for later."""
+        """Why there should be a pass now; where all of them can be put off, they are kept for later."""
         now, term = self.controller.monotonic(), self.term
         assert term is not None
         reasons = self.wakeups.take()
@@ -180,14 +180,15 @@ class Daemon:
             reasons |= {wakeups.INTERVAL}
         if (due := term.due()) is not None and now >= due:
             reasons |= {wakeups.RETRY}
-        later = set()
+        later: frozenset[str] = frozenset()
         if now < self._not_before:  # the stores were out of reach a moment ago: only news is a reason
-            later = set(reasons) - {wakeups.REVISION, wakeups.FILES, wakeups.REQUEST, wakeups.WEBHOOK}
+            later = reasons - {wakeups.REVISION, wakeups.FILES, wakeups.REQUEST, wakeups.WEBHOOK}
         elif now < self._rested:
-            later = set(reasons) & {wakeups.LEDGER}
-        if later:
-            self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
-        return reasons - later
+            later = reasons & {wakeups.LEDGER}
+        if reasons - later:
+            return reasons
+        self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
+        return frozenset()
 
     def _until_due(self) -> float:
         """Seconds until something is due that nobody wakes the loop for."""
@@ -214,7 +215,8 @@ class Daemon:
             self._put_off(Stalled(f"{type(error).__name__}: {error}", fix="Report this."), defect=error)
         finally:
             ended = self.controller.monotonic()
-            self._next_pass = ended + term.interval
+            # What could not be looked at is looked at again soon, however long the interval is.
+            self._next_pass = self._not_before if self._failures else ended + term.interval
             # The first pass imports MLflow, which says nothing about the next one.
             self._rested = ended + max(self.pace.least, self.pace.rest * min(self._took, ended - began))
             self._took = ended - began
