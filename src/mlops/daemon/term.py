@@ -54,7 +54,7 @@ class Term:
     _world: World | None = None  # of the walk under way
     _requests: tuple[Request, ...] = ()
     _training: list[View] = field(default_factory=list)  # asked for beside the revision that is followed
-    _trained_for: set[str] = field(default_factory=set)  # requests whose training was offered
+    _trained_for: dict[str, Tally] = field(default_factory=dict)  # by request whose training was offered
     _seen: set[str] = field(default_factory=set)  # requests that a pass has begun for
     _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
@@ -161,6 +161,8 @@ class Term:
     def _asked_training(self) -> list[View]:
         """The training that was asked for beside the revision that is followed: a pull request's, mostly."""
         found = []
+        ids = {request.id for request in self._requests}
+        self._trained_for = {id: tally for id, tally in self._trained_for.items() if id in ids}
         for request in self._requests:
             if request.train is None:
                 continue
@@ -176,9 +178,9 @@ class Term:
             steps = {step.id for step in view.planned.plan.steps}
             waiting = [name for name, runs in self.beside.taken().items() if name in steps and not runs]
             begun = request.id in self._trained_for
-            self._trained_for.add(request.id)
+            tally = self._trained_for.setdefault(request.id, Tally(view.desired.revision))
             if not steps or (begun and not request.until_rest and not waiting):
-                self._reply(request, Tally(view.desired.revision).report(view))
+                self._reply(request, tally.report(view))
             else:
                 found.append(view)
         return found
@@ -186,7 +188,7 @@ class Term:
     def _reply(self, request: Request, content: Mapping[str, Any]) -> None:
         answer(self.controller.state, request, content, now=self.controller.now())
         self._requests = tuple(one for one in self._requests if one.id != request.id)
-        self._trained_for.discard(request.id)
+        self._trained_for.pop(request.id, None)
 
     def _settings(self, view: View) -> None:
         source = view.project.spec.source
@@ -275,7 +277,9 @@ class Term:
         for one in ended:
             if one.wanted:
                 self.retries.note(one.step, one.revision, one.outcome, now)
-                self._tally.add(one.step, one.outcome)
+                for tally in (self._tally, *self._trained_for.values()):
+                    if tally is self._tally or tally.revision == one.revision:
+                        tally.add(one.step, one.outcome)
         self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended if one.wanted)
 
     def _record(self, view: View, applied: Applied, after: View | None) -> None:
