@@ -31,6 +31,7 @@ from mlops.planning.work import (
     MoveAlias,
     RegisterModel,
     RememberBase,
+    RestoreAlias,
     TakeAliasAway,
     TrainTrial,
     UpdateExperiment,
@@ -191,6 +192,8 @@ def _execute(world: World, step: Step) -> Outcome:
             return promote.move(world, step, work)
         case RememberBase():
             return promote.remember_base(world, work)
+        case RestoreAlias():
+            return promote.restore(world, work)
         case TakeAliasAway():
             return promote.take_away(world, work)
         case DeleteVersion():

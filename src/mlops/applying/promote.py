@@ -22,7 +22,7 @@ from mlops.planning.plan import Step, canonical, sha256_of
 from mlops.planning.promotions import gate_block
 from mlops.planning.runs import DATASET_DIGEST, FINGERPRINT
 from mlops.planning.stays import HISTORY_LIMIT, History, Stay, base_tag, history
-from mlops.planning.work import MoveAlias, RememberBase, TakeAliasAway
+from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias, TakeAliasAway
 from mlops.resources import Key, Stage
 
 
@@ -60,6 +60,18 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
         stay = replace(past.open, alias=work.alias)
         _point(world, version, work, History((*past.stays[:-1], stay), past.older))
     return Done(f"{work.alias} → {work.registered_name} v{version.number}")
+
+
+def restore(world: World, work: RestoreAlias) -> Outcome:
+    """Put a stage's alias and the record of the stay back as they were; nothing is promoted by it."""
+    version = world.tracker.version(work.registered_name, work.number)
+    if version is None:
+        raise Stalled(f"{work.registered_name} has no v{work.number} any more", fix="Promote another version")
+    wrong = _wrong(world, version, work.stage, history(version.tags, work.stage))
+    world.check_lease()
+    tags = {work.number: wrong} if wrong else {}
+    world.tracker.move_alias(work.registered_name, work.alias, work.number, tags=tags)
+    return Done(f"{work.alias} → {work.registered_name} v{work.number}")
 
 
 def take_away(world: World, work: TakeAliasAway) -> Outcome:

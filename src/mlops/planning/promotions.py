@@ -11,7 +11,7 @@ from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
 from mlops.planning.stays import History, base_tag, history
-from mlops.planning.work import MoveAlias, RememberBase
+from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias
 from mlops.resources import Key, ModelVersion, Promotion, Stage
 
 
@@ -203,6 +203,7 @@ def _move(
             changes = (Change(f"tags.{tag}", None, base),)
             reason = "first asked for: the rules of this base decide about it"
             steps.append(Step(f"update:{key}", str(key), "update", reason, work, changes, binds))
+        steps += _restored(context, key, stage, live)
         return assess(
             key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
         )
@@ -233,6 +234,34 @@ def _move(
         needs=tuple(needs),
     )
     return assess(key, steps=(step,), conditions=conditions, status=status, exists=exists)
+
+
+def _restored(context: Context, key: Key, stage: Stage, live: ObservedModel | None) -> list[Step]:
+    """The step that puts the alias back to the version in the stage while the one asked for may not go there.
+
+    Else moving it by hand would be a way past the gates.
+    """
+    name = stage.metadata.name
+    standing = [
+        (stay.since, version.number, stay, version)
+        for version in (context.versions_by_model.get(live.name, ()) if live is not None else ())
+        if (stay := history(version.tags, name).open) is not None
+    ]
+    if live is None or not standing:
+        return []
+    _, number, stay, version = max(standing, key=lambda row: row[:2])
+    if context.stage_of_alias.get(stay.alias, name) != name:  # another stage has the alias now
+        return []
+    changes = []
+    if live.aliases.get(stay.alias) != number:
+        changes.append(Change(f"alias.{stay.alias}", live.aliases.get(stay.alias), number))
+    for tag, value in sorted(history(version.tags, name).tags(name).items()):
+        if version.tags.get(tag) != value:
+            changes.append(Change(f"tags.{tag}", version.tags.get(tag), value))
+    if not changes:
+        return []
+    work = RestoreAlias(live.name, name, stay.alias, number)
+    return [Step(f"heal:{key}", str(key), "heal", "changed outside git", work, tuple(changes))]
 
 
 def _never_bound(

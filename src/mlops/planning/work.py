@@ -111,6 +111,16 @@ class MoveAlias:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreAlias:
+    """Put a stage's alias back to the version whose stay there lasts, while another one may not follow it yet."""
+
+    registered_name: str
+    stage: str
+    alias: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class RememberBase:
     """Write down the revision in force when a promotion that is blocked was first asked for."""
 
@@ -145,6 +155,7 @@ Work = (
     | BindVersion
     | UpdateVersion
     | MoveAlias
+    | RestoreAlias
     | RememberBase
     | TakeAliasAway
     | DeleteVersion
