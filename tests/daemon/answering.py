@@ -31,7 +31,7 @@ class BoardInMemory:
     is_role: Role = "leader"
     ill: str | None = None
     waits: str | None = None
-    shown: Mapping[str, Any] | None = field(default_factory=dict)
+    shown: Mapping[str, Any] | None = None
     told: list[str] = field(default_factory=list)
     made: int = 0  # pages serialised
     on_events: Callable[[str], Sequence[Mapping[str, Any]]] = lambda resource: []

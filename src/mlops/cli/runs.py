@@ -14,7 +14,8 @@ from mlops.cli.reader import Asked, open_reader
 from mlops.cli.status import chosen
 
 FOLLOW = 0.2  # seconds between looks at a growing log
-AGAIN = 1.0  # seconds between looks for the next attempt
+AGAIN = 1.0  # seconds between looks for the next attempt, or for a store or server that is away
+PATIENCE = 60.0  # seconds for which it may be away
 
 
 @click.command()
@@ -64,14 +65,26 @@ def logs(ctx: click.Context, experiment: str, follow: bool, revision: str | None
 
     With -f it goes on while the run does, and with the next attempt if this one failed and is tried again.
     """
+    from mlops.errors import Transient, Waiting
+
     reader, asked = open_reader(ctx), Asked(revision, working_tree)
-    name, run_id, offset = _name(experiment), None, 0
+    name, run_id, offset, shown = _name(experiment), None, 0, None
     text = codecs.getincrementaldecoder("utf-8")("replace")
+    away = 0.0
     while True:
-        piece = reader.log(name, run_id, offset, asked)
-        if piece.run_id != run_id:
+        try:
+            piece = reader.log(name, run_id, offset, asked)
+        except (Transient, Waiting):  # a daemon that is started again is back in a moment
+            if not follow or run_id is None or away >= PATIENCE:
+                raise
+            away += AGAIN
+            time.sleep(AGAIN)
+            continue
+        away = 0.0
+        if piece.run_id != shown:
             say(f"run {piece.run_id} ({piece.name}, {piece.status})")
-        run_id, offset = piece.run_id, piece.next_offset
+        run_id = shown = piece.run_id
+        offset = piece.next_offset
         sys.stdout.write(text.decode(piece.data))  # a character, too, may end in the next piece
         if piece.data and not piece.ended:
             continue

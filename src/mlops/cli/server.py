@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from mlops.cli.reader import Asked
-from mlops.errors import MlopsError, Transient
+from mlops.errors import MlopsError, Transient, Waiting
 
 if TYPE_CHECKING:
     import requests
@@ -172,6 +172,8 @@ class Server:
         except requests.exceptions.Timeout as error:
             what = "it did not answer in time"
             raise Transient(what, where=self.url, fix="See whether the daemon is well: /healthz") from error
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise Transient("the connection broke off", where=self.url, fix="Run it again") from error
         except requests.exceptions.ConnectionError as error:
             raise Transient(
                 "nobody answers there",
@@ -230,7 +232,7 @@ class Server:
         if not isinstance(error, dict) or not isinstance(error.get("what"), str):
             return self._stranger(f"status {status}")
         fix = error.get("fix")
-        kind = Transient if status in (429, 503) else MlopsError
+        kind = Waiting if status in (429, 503) else MlopsError
         return kind(error["what"], where=self.url, fix=fix if isinstance(fix, str) else None)
 
     def _stranger(self, what: str) -> MlopsError:

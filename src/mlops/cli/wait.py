@@ -36,7 +36,7 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
 
     Exit codes: 0 ready; 1 the time is over or it cannot become ready by itself; 3 it is blocked.
     """
-    from mlops.errors import MlopsError, Transient
+    from mlops.errors import MlopsError, Transient, Waiting
     from mlops.resources import Key
     from mlops.resources.quantities import render_duration
 
@@ -49,8 +49,8 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
         try:
             sha = sha or reader.find(revision)
             look = _look(reader, key, sha) if sha else Look(f"there is no commit {revision} there yet")
-        except Transient as error:  # a store or a server that is away for a while is waited for
-            if look is None:
+        except (Transient, Waiting) as error:  # a store or a server that is away for a while is waited for
+            if look is None and isinstance(error, Transient):  # one that never was there is not
                 raise
             look = Look(str(error))
         if look.ready:

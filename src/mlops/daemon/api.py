@@ -23,7 +23,7 @@ from mlops.daemon.board import Board, Redact, json_text
 from mlops.daemon.logs import event
 from mlops.daemon.metrics import CONTENT_TYPE, Hook, Metrics
 from mlops.daemon.webhook import A_SECOND, MOST_BYTES, SIGNATURE_HEADER, Bucket, signed
-from mlops.errors import MlopsError, Transient
+from mlops.errors import MlopsError, Transient, Waiting
 
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
@@ -119,7 +119,7 @@ class Api:
         except _Refused as refused:
             answer = refused.answer
         except MlopsError as error:
-            status = 503 if isinstance(error, Transient) else 404
+            status = 503 if isinstance(error, Transient | Waiting) else 404
             answer = self._error(status, error.what, error.fix)
         except Exception as error:  # a defect: told in the log, and nothing of it outside
             event("RequestFailed", "a request could not be answered", level=logging.ERROR, error=error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlops.daemon import requests, wakeups
 from mlops.daemon.board import Found, Page, Role
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, Waiting
 from mlops.execution.registry import executor
 from mlops.report import EVENTS_SHOWN, Report, event_json
 from mlops.training_log import LogPiece, Sources, TrainingLogs
@@ -106,5 +106,5 @@ class Posted:
     def _view(self) -> View:
         term = self._daemon.term
         if term is None or term.view is None:
-            raise MlopsError("no pass was made yet", fix="Ask again in a moment")
+            raise Waiting("no pass was made yet", fix="Ask again in a moment")
         return term.view
