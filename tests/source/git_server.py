@@ -72,7 +72,8 @@ class GitServer:
         return [headers["authorization"] for headers in self.headers if "authorization" in headers]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        given = {name.lower(): value for name, value in request.headers.items()}
+        names = {name.lower() for name in request.headers}
+        given = {name: ", ".join(request.headers.get_all(name)) for name in names}
         self.headers.append(given)
         if self.redirect is not None:
             request.send_response(302)

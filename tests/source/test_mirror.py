@@ -327,17 +327,23 @@ def test_a_damaged_mirror_is_set_aside_and_made_again(project, mirror, git):
     assert mirror.folder.with_name(".mirror.git.damaged").is_dir()
 
 
-def test_a_damaged_mirror_never_takes_the_repository_around_it_for_itself(project, tmp_path, git):
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_damaged_mirror_never_takes_the_repository_around_it_for_itself(project, tmp_path, git, bare):
     other = tmp_path / "other"
     git(tmp_path, "clone", "-q", str(project), "other")
     theirs = more(git, other, "theirs")
-    found = Mirror(str(other), project / ".mlops/mirror.git", environ=os.environ)
-    ours = git(project, "rev-parse", "HEAD")
+    git(tmp_path, "clone", "-q", "--bare", str(project), "bare.git")
+    around = tmp_path / "bare.git" if bare else project
+    found = Mirror(str(other), around / "x/mirror.git", environ=os.environ)
+    ours = git(around, "rev-parse", "HEAD")
     found.open()
     (found.folder / "HEAD").unlink()
     assert found.fetch("main") == theirs
-    assert git(project, "rev-parse", "main") == ours
-    assert "kept" not in git(project, "for-each-ref")
+    assert git(around, "rev-parse", "main") == ours
+    (found.folder / "HEAD").unlink()
+    with pytest.raises(MlopsError):
+        found.keep([ours])
+    assert "kept" not in git(around, "for-each-ref")
 
 
 def test_what_a_killed_git_left_is_cleared_away(project, mirror, git):

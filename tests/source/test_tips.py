@@ -10,6 +10,7 @@ import pytest
 
 from mlops.errors import MlopsError
 from mlops.source import git as runner
+from mlops.source.refs import NotPlain, read_head, read_ref
 from mlops.source.repository import Repository
 
 
@@ -88,6 +89,12 @@ def test_a_repository_with_tables_of_refs_is_left_to_git(tmp_path, git):
     assert repository.tip("main") == repository.tip() == git(tmp_path, "rev-parse", "HEAD")
     assert repository.tip("absent") is None
     assert repository.branch() == "main"
+    for read in (
+        lambda: read_ref(repository.git_dir, "refs/heads/main"),
+        lambda: read_head(repository.git_dir),
+    ):
+        with pytest.raises(NotPlain):
+            read()
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage\n", b"\0" * 41, b"1" * 39 + b"\n"])

@@ -38,7 +38,6 @@ _KEPT = "refs/mlops/kept/"
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SETTINGS = (
     *("-c", "protocol.version=2"),  # the host lists only the refs that are asked for
-    *("-c", "fetch.pruneTags=false"),
     *("-c", "fetch.unpackLimit=1"),  # what comes is one pack, whose size can be watched
     *("-c", "transfer.unpackLimit=1"),
 )
