@@ -153,6 +153,16 @@ def test_a_folder_that_is_made_again_is_watched_again(project, told):
         assert told.by((project / "renamed/new.py").write_text, "2")
 
 
+def test_a_folder_that_is_replaced_in_an_instant_is_still_watched(project, told):
+    """Before anybody is told of the one that went, there is another, often of the same inode number."""
+    with watch_files(project, told, ignore=(".git",)):
+        for _ in range(10):
+            shutil.rmtree(project / "training")
+            (project / "training").mkdir()
+        told.settled()
+        assert told.by((project / "training/new.py").write_text, "1")
+
+
 def test_closing_leaves_no_thread_and_no_descriptor(project, told):
     repository = Repository.discover(project)
 
