@@ -374,7 +374,7 @@ class Controller(Workspace):
                 recorder.applied(applied)
                 if record:
                     recorder.status(after.planned.assessments, revision=plan.revision)
-                    self.state.prune()
+                    self.prune()
         return Result(view, applied, after)
 
     def carry_out(self, world: World, plan: Plan, *, coming: bool) -> Applied:

@@ -218,6 +218,12 @@ class Workspace:
             self._local = open_state(f"sqlite:///{FOLDER}/cache.db", base=self.root, now=self.now)
         return self._local.namespace("parsed")
 
+    def prune(self) -> None:
+        """Bound the history and the caches; raises Transient where a database is locked or its disk full."""
+        for state in (self._state, self._local):
+            if state is not None:
+                state.prune()
+
     @property
     def state(self) -> State:
         assert self._state is not None, "load a revision first"

@@ -20,6 +20,7 @@ from mlops.daemon.following import Following, Head
 from mlops.daemon.journal import Journal
 from mlops.daemon.requests import Request, Tally, answer, pending
 from mlops.daemon.retries import Retries
+from mlops.daemon.tidying import Tidying
 from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
@@ -51,6 +52,7 @@ class Term:
     head: Head = field(default_factory=lambda: Head(None))
     recorder: Recorder = field(init=False)
     beside: Beside = field(init=False)
+    tidying: Tidying = field(init=False)
     _world: World | None = None  # of the walk under way
     _requests: tuple[Request, ...] = ()
     _training: list[View] = field(default_factory=list)  # asked for beside the revision that is followed
@@ -70,6 +72,7 @@ class Term:
         self.beside = Beside(
             execute, self.journal.began, lambda: self.wake(wakeups.ENDED), controller.monotonic
         )
+        self.tidying = Tidying(controller)
 
     def outdated(self, head: str | None) -> bool:
         """Whether the walk under way is of another revision than `head`."""
@@ -90,6 +93,8 @@ class Term:
         known = {request.id for request in self._requests}
         if any(request.id not in known for request in pending(self.controller.state)):
             self.wake(wakeups.REQUEST)
+        if self.view is not None:
+            self.tidying.tidy()
 
     def close(self, *, cancel: bool, patience: float) -> None:
         """Leave the jobs to whoever leads next, or end them; what ended meanwhile is still recorded."""
