@@ -105,16 +105,23 @@ class Page:
 
 def json_text(value: Mapping[str, Any], redact: Redact) -> bytes:
     """Valid JSON without secrets. Only where there is one in the text are names and values looked at one by one."""
-    plain = finite(value)
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = _dumped(value)
+    except ValueError:  # a metric that is NaN
+        value = finite(value)
+        text = _dumped(value)
     if redact(text) != text:
-        text = json.dumps(_redacted(plain, redact), ensure_ascii=False, separators=(",", ":"))
+        text = _dumped(_redacted(value, redact))
     return text.encode("utf-8", "backslashreplace")
+
+
+def _dumped(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _redacted(value: Any, redact: Redact) -> Any:
     if isinstance(value, dict):
         return {redact(key): _redacted(item, redact) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_redacted(item, redact) for item in value]
     return redact(value) if isinstance(value, str) else value
