@@ -246,6 +246,7 @@ class Controller(Workspace):
         try:
             view = self.look(base, options=replace(options, refused=why))
         except MlopsError as error:
+            self._refused = ("", "")  # the next look asks again which one is in force: a tag can be mended
             raise Stalled(
                 f"{why}. The revision in force, {base[:12]}, cannot be read either: {error.what}",
                 fix="Nothing was changed. Fetch it, or `mlops reconcile --accept-rewrite`",
