@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from mlops.errors import MlopsError, Stalled
+from mlops.errors import MlopsError, Stalled, Transient
 from mlops.observation.held import Held, held
 from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.observation.settings import substitute
@@ -245,6 +245,8 @@ class Controller(Workspace):
     def _in_force_instead(self, base: str, why: str, options: Options) -> View:
         try:
             view = self.look(base, options=replace(options, refused=why))
+        except Transient:
+            raise
         except MlopsError as error:
             self._refused = ("", "")  # the next look asks again which one is in force: a tag can be mended
             raise Stalled(
