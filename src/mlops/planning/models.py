@@ -7,6 +7,7 @@ from typing import Final
 from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
+    DECLARED_TAG,
     DIGEST_TAG,
     POLICY_TAG,
     PROJECT_TAG,
@@ -136,10 +137,17 @@ def bound_version(context: Context, resource: ModelVersion) -> ObservedVersion |
             context.desired.project,
         ):
             return version
-    for version in context.versions_by_model.get(registered, ()):  # its version tag was taken away by hand
-        if version.tags.get(RESOURCE_TAG) == str(resource.key) and VERSION_TAG not in version.tags:
+    for version in context.versions_by_model.get(registered, ()):  # its version tag was changed by hand
+        if version.tags.get(RESOURCE_TAG) == str(resource.key) and _edited(context, resource, version):
             return version
     return None
+
+
+def _edited(context: Context, resource: ModelVersion, version: ObservedVersion) -> bool:
+    """Whether a version of another number, or none, was registered for this text, and not for one before it."""
+    tags = version.tags
+    want = version_tags(context.desired.project, resource, tags.get(FINGERPRINT))
+    return VERSION_TAG not in tags or tags.get(DECLARED_TAG) == want[DECLARED_TAG]
 
 
 def version_tags(project: str, resource: ModelVersion, fingerprint: str | None) -> dict[str, str]:
