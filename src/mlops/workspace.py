@@ -88,6 +88,7 @@ class Workspace:
         self.redactor = Redactor.from_environ(self.environ, ())
         self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
         self.on_warning: Callable[[str], None] = lambda warning: None
+        self.on_call: Callable[[str, float, bool], None] = lambda doing, seconds, failed: None  # of MLflow
 
     @classmethod
     def find(cls, start: Path) -> Self:
@@ -282,6 +283,7 @@ class Workspace:
             now=self.now,
             named=spec.tracking.uri if "${" in spec.tracking.uri else None,
         )
+        self._tracker.on_call = lambda doing, seconds, failed: self.on_call(doing, seconds, failed)
         self._sight = LedgerSight(self._tracker, self._state.namespace("ledger"), now=self.now)
 
 

@@ -24,7 +24,7 @@ def told() -> Metrics:
     metrics.queue(4)
     metrics.jobs(running=2, waiting=1)
     metrics.called("git", "fetch", 0.2, failed=True)
-    metrics.called("mlflow", "look", 0.02, failed=False)
+    metrics.called("mlflow", "reading runs of p/fit", 0.02, failed=False)
     metrics.event("Healed")
     metrics.wakeups("webhook")
     metrics.webhook("unsigned")
@@ -53,7 +53,8 @@ def test_what_was_told_is_read_back(told: Metrics) -> None:
     assert value(told, "jobs", state="running") == 2
     assert value(told, "call_duration_seconds_sum", service="git", operation="fetch") == 0.2
     assert value(told, "call_failures_total", service="git", operation="fetch") == 1
-    assert value(told, "call_failures_total", service="mlflow", operation="look") is None
+    assert value(told, "call_duration_seconds_count", service="mlflow", operation="reading") == 1
+    assert value(told, "call_failures_total", service="mlflow", operation="reading") is None
     assert value(told, "events_total", reason="Healed") == 1
     assert value(told, "wakeups_total", reason="webhook") == 1
     assert value(told, "revision_info", revision="a" * 40) == 1
@@ -76,7 +77,7 @@ def test_no_label_grows_without_bound() -> None:
     metrics = Metrics()
     for number in range(1000):
         metrics.event(f"Reason{number}")
-        metrics.called("mlflow", f"reading run {number}", 0.1, failed=True)
+        metrics.called("mlflow", f"reading{number} run", 0.1, failed=True)
         metrics.wakeups(f"x{number}" * 100)
         metrics.drift(f"policy-{number}", "passed")
     rows = samples(metrics)

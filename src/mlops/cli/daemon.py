@@ -76,6 +76,7 @@ def daemon(
             controller, following = _mirrored(ctx, journal, metrics, source, home, stopping)
         controller.on_redactor = secrets.know
         controller.on_warning = lambda warning: journal.say("Warning", warning, warning=True)
+        controller.on_call = lambda doing, seconds, failed: metrics.called("mlflow", doing, seconds, failed)
         process = Daemon(
             controller,
             following,

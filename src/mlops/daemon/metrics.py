@@ -93,8 +93,8 @@ class Metrics:
         self._jobs.labels("waiting").set(waiting)
 
     def called(self, service: Literal["git", "mlflow"], doing: str, seconds: float, failed: bool) -> None:
-        """A call of git or MLflow ended after `seconds`; `doing` is one of few words."""
-        word = self._bounded(f"{service} operation", doing)
+        """A call of git or MLflow ended after `seconds`; the first word of `doing` says what it was for."""
+        word = self._bounded(f"{service} operation", doing.partition(" ")[0])
         self._calls.labels(service, word).observe(seconds)
         if failed:
             self._failures.labels(service, word).inc()
