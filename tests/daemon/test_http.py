@@ -149,7 +149,9 @@ def test_before_the_first_pass_the_status_is_asked_for_again(served: Site) -> No
     served.board.shown, served.board.is_role = None, "standby"
     answer = served.get("/api/v1/status")
     assert answer.status == 503
-    assert "standby" in answer.json["error"]["what"]
+    assert "stands by" in answer.json["error"]["what"]
+    served.board.is_role = "starting"
+    assert "no pass yet" in served.get("/api/v1/status").json["error"]["what"]
 
 
 def test_events_revisions_and_logs_are_told(served: Site) -> None:

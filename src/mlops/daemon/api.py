@@ -204,8 +204,9 @@ class Api:
     async def _status(self, request: Request) -> Answer:
         page = self.board.status()
         if page is None:
-            what = f"there was no pass yet; this process is {self.board.role()}"
-            return self._error(503, what, "Ask again, or ask the daemon that leads: /readyz names the role")
+            if self.board.role() == "standby":
+                return self._error(503, "this daemon stands by and makes no passes", "Ask the one that leads")
+            return self._error(503, "there was no pass yet", "Ask again in a moment")
         body, tag = await self._beside(page.read)
         headers: Headers = (_JSON, (b"etag", tag.encode()), (b"vary", b"accept-encoding"))
         if any(tag.encode() in value for value in request.values(b"if-none-match")):
