@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,11 @@ WHOLE_EVERY: Final = (
 )
 METRICS_EVERY: Final = 30.0  # seconds between two readings of the metrics of runs that go on
 KEEP_EVERY: Final = 600.0  # seconds between two writings of the picture to disk
+_CONSTANTS: Final = {
+    "NaN": math.nan,
+    "Infinity": math.inf,
+    "-Infinity": -math.inf,
+}  # one object: it equals itself
 
 
 class Cache(Protocol):
@@ -139,7 +145,7 @@ class LedgerSight:
         kept = self._cache.get_many((place,)).get(place)
         if kept is None:
             return None
-        row = json.loads(zlib.decompress(kept))
+        row = json.loads(zlib.decompress(kept), parse_constant=_CONSTANTS.__getitem__)
         marks = Marks.from_json(row["marks"]) if row["marks"] is not None else None
         ledger = Ledger.from_json(row["ledger"])
         return _Picture(row["asked"], row["token"], marks, ledger, row["wholeAt"], row["whole"])

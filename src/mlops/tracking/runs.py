@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -272,7 +273,7 @@ def observed_run(run: Any, experiment: str) -> ObservedRun:
         ended_ms=info.end_time or None,
         tags={k: v for k, v in sorted(data.tags.items()) if k.startswith("mlops.") or k == PARENT},
         parameters=dict(sorted(data.params.items())),
-        metrics=dict(sorted(data.metrics.items())),
+        metrics={k: v if v == v else math.nan for k, v in sorted(data.metrics.items())},  # one object: equal
     )
 
 
