@@ -79,15 +79,18 @@ def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
     moment = timestamp(now)
     holder = state.lease_holder(view.desired.project)
     writes = {"holder": described(holder)} if holder is not None else {}
-    return tuple(
-        _row(
+    found = {
+        key: _row(
             replace(made, status={**made.status, **writes}) if key.kind == "Project" else made,
             before.get(str(key)),
             view.planned.plan.base,
             applied or moment,
         )
         for key, made in view.planned.assessments.items()
-    )
+    }
+    for key in view.desired.kept:
+        found[key] = replace(found[key], revision=view.snapshot_of(key).revision)
+    return tuple(found.values())
 
 
 def _time(text: str | None) -> str | None:

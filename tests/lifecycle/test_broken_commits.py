@@ -11,6 +11,9 @@ import pytest
 import yaml
 from git_project import GitProject, document, experiment, lifecycle, promotion, version
 
+from mlops.cli.progress import Lines
+from mlops.controller import Controller
+
 Documents = list[dict[str, Any]]
 
 
@@ -82,9 +85,10 @@ def test_a_broken_promotion_keeps_production_where_it_is_while_the_rest_moves_on
     [kept] = [one for one in found["resources"] if one["name"] == "m-prod"]
     ready = next(one for one in kept["conditions"] if one["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "Invalid")
-    assert (kept["sync"], kept["health"]) == ("OutOfSync", "Degraded")
+    assert (kept["sync"], kept["health"], kept["revision"]) == ("OutOfSync", "Degraded", good)
     assert (kept["status"]["version"], kept["status"]["mlflowVersion"]) == ("1.0.0", 1)
-    assert row(applied, capsys, "Promotion/m-dev")["health"] == "Healthy"
+    moved = row(applied, capsys, "Promotion/m-dev")
+    assert (moved["health"], moved["revision"]) == ("Healthy", head)
 
     applied.client.set_registered_model_alias("m", "prod", "2")
     assert applied.run("apply") == 1
@@ -381,3 +385,29 @@ def test_a_plan_of_a_broken_working_tree_shows_what_would_be_kept(applied: GitPr
     [block] = json.loads(capsys.readouterr().out)["blocked"]
     assert (block["resource"], block["reason"]) == ("Promotion/m-prod", "Invalid")
     assert "its document at the working tree is broken" in block["message"]
+
+
+def test_an_engine_that_stays_open_takes_each_commit_as_a_fresh_one_does(
+    applied: GitProject, capsys: Any
+) -> None:
+    with Controller(applied.root) as controller:
+
+        def apply() -> list[str]:
+            found = controller.apply(controller.look, Lines(), command="a test")
+            return sorted(str(key) for key in found.after.loaded.kept)
+
+        assert apply() == []
+        text = (applied.root / "mlops.yaml").read_text()
+        (applied.root / "mlops.yaml").unlink()
+        committed(applied, in_prod=broken(promotion("prod", "1.0.0")))
+        assert apply() == apply() == ["Project/p", "Promotion/m-prod"]
+        applied.write("mlops.yaml", text)
+        committed(
+            applied, v2=second(), in_prod=broken(promotion("prod", "1.0.0")), in_dev=promotion("dev", "1.1.0")
+        )
+        assert apply() == ["Promotion/m-prod"]
+        fresh = applied.json(capsys, "plan")
+        assert controller.look().planned.plan.to_json() == fresh
+        committed(applied, v2=second(), in_prod=promotion("prod", "1.1.0"), in_dev=promotion("dev", "1.1.0"))
+        assert apply() == apply() == []
+    assert aliases(applied) == {"dev": 2, "prod": 2}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from revisions import key, resource
 
-from mlops.observation.rules import rules_of
+from mlops.errors import MlopsError
+from mlops.observation.rules import Bases, rules_of
 from mlops.resources import Loaded, Resource
+from mlops.source.repository import Repository
 
 PROJECT = resource("Project", "p")
 
@@ -107,3 +111,30 @@ def test_the_past_is_not_read_where_nothing_is_lost() -> None:
 
     base = revision(stage(1), invalid="Dataset/rows")
     assert rules_of(base, base, None, never).required == {"prod": 1}
+
+
+def test_what_cannot_be_read_yet_is_read_again(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init", "-q")
+    for message in ("first", "second"):
+        git("commit", "-q", "--allow-empty", "-m", message)
+    base, before = git("rev-parse", "HEAD"), git("rev-parse", "HEAD~1")
+    there = {base: LOST}
+
+    def read(sha: str) -> Any:
+        if sha not in there:
+            raise MlopsError("its objects are missing")
+        return None, there[sha]
+
+    bases = Bases(Repository.discover(tmp_path), read)
+    project: Any = PROJECT
+    assert bases.rules(base, None, project).unknown == {"prod"}
+    there[before] = revision(stage(2))
+    assert bases.rules(base, None, project).required == {"prod": 2}
+    there.clear()  # what a commit says never changes
+    assert bases.rules(base, None, project).required == {"prod": 2}
+    assert bases.rules(before, None, project).readable is False

@@ -39,7 +39,9 @@ class Bases:
             return Rules(readable=project.spec.source.rewrites == "follow")
         found = held(loaded, project.metadata.name, good, self._read)
         origin = found.good.revision if found.good is not None else None
-        rules = self._known[base, good] = rules_of(loaded, found.loaded, origin, lambda: self._past(base))
+        rules = rules_of(loaded, found.loaded, origin, lambda: self._past(base))
+        if rules.readable and not rules.unknown and found.problem is None:  # what is missing may be fetched
+            self._known[base, good] = rules
         return rules
 
     def _past(self, sha: str) -> Past:

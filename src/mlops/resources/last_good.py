@@ -21,6 +21,7 @@ from mlops.resources.loading import Loaded
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Problem, field_name
 from mlops.resources.project import Project
+from mlops.resources.project_files import PROJECT_FILE
 from mlops.resources.promotion import LATEST
 from mlops.resources.references import references_in
 from mlops.resources.relations import check_relations
@@ -174,7 +175,8 @@ class _Mixture:
             found = first.get(str(key)) or first.get(location.file)
             broken[key] = _told(found) if found else str(location)
         if self.new.project is None and (project := self.good.project) is not None:
-            broken.setdefault(project.key, _told(self.new.problems[0]))
+            problems = sorted(self.new.problems, key=lambda problem: problem.location.file != PROJECT_FILE)
+            broken.setdefault(project.key, _told(problems[0]))
         self._refuse(broken, "document", "is broken")
 
     def _refuse_absent(self) -> None:
