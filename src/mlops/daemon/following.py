@@ -106,7 +106,7 @@ class LocalBranch:
         """Nothing: the repository is the user's, and no ref is written into it."""
 
     def ask(self) -> None:
-        self._moved(REVISION)
+        """Nothing: the branch is here, and looked at several times a second."""
 
     def close(self) -> None:
         self._watches.close()

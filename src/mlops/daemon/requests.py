@@ -59,11 +59,7 @@ def pending(state: StateReader) -> tuple[Request, ...]:
             train = row.pop("train", None)
             refresh = tuple(row.pop("refresh", ()))
             found.append(Request(**row, train=None if train is None else tuple(train), refresh=refresh))
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-        ):  # of another release; it is dropped when the state is pruned
+        except (ValueError, TypeError, AttributeError):  # of another release; see `refuse_unreadable`
             continue
     return tuple(sorted(found, key=lambda request: (request.at, request.id)))
 
@@ -78,6 +74,14 @@ def answer(state: State, request: Request, content: Mapping[str, Any], *, now: f
     state.put_many(ANSWERED, {request.id: json.dumps({"at": now, **content}).encode()})
     state.delete_many(ANSWERED, old)
     state.delete_many(ASKED, [request.id])
+
+
+def refuse_unreadable(state: State, *, now: float) -> None:
+    """Answer what is no request of this release: nobody else ever will."""
+    known = {request.id for request in pending(state)}
+    for id in state.all(ASKED).keys() - known:
+        problem = "the daemon does not understand the request: it is of another release"
+        answer(state, Request(id, now, "another release"), {"problem": problem}, now=now)
 
 
 def answer_to(state: StateReader, id: str) -> Mapping[str, Any] | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlops.daemon.metrics import Result
     from mlops.state import Lease
 
+LONGEST_FETCH: Final = 600.0  # seconds that a commit which somebody asks for may need to come here
 SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
 
 
@@ -57,7 +58,7 @@ class Term:
     _requests: tuple[Request, ...] = ()
     _training: list[View] = field(default_factory=list)  # asked for beside the revision that is followed
     _trained_for: dict[str, Tally] = field(default_factory=dict)  # by request whose training was offered
-    _seen: set[str] = field(default_factory=set)  # requests that a pass has begun for
+    _seen: dict[str, float] = field(default_factory=dict)  # requests → when a pass first had them
     _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
@@ -156,7 +157,8 @@ class Term:
     def _options(self, head: str) -> Options:
         """What the requests say that git does not."""
         new = [request for request in self._requests if request.id not in self._seen]
-        self._seen = {request.id for request in self._requests}
+        now = self.controller.monotonic()
+        self._seen = {request.id: self._seen.get(request.id, now) for request in self._requests}
         if new:
             self.retries.clear()  # somebody asks: nothing rests any longer
         taken = any(r.accept_rewrite and r.revision in (None, head) for r in self._requests)
@@ -367,6 +369,8 @@ class Term:
         if known:
             return {"superseded": head}
         if known is None:  # not fetched yet
+            if self.controller.monotonic() - self._seen[request.id] > LONGEST_FETCH:
+                return {"problem": f"no commit {wanted[:12]} has come to the daemon's repository"}
             self.following.ask()
             return None
         return {

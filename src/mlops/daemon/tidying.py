@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mlops.applying.status import NAMESPACE
+from mlops.daemon.requests import refuse_unreadable
 
 if TYPE_CHECKING:
     from mlops.controller import Controller
@@ -29,5 +30,7 @@ class Tidying:
         moment = self.controller.monotonic()
         if moment - self._last >= EVERY:
             self._last = moment
-            self.controller.state.all(NAMESPACE)  # status is in use, though only what changed is written
+            state = self.controller.state
+            refuse_unreadable(state, now=self.controller.now())
+            state.all(NAMESPACE)  # status is in use, though only what changed is written
             self.controller.prune()
