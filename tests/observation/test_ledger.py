@@ -413,10 +413,11 @@ def test_marks_are_the_same_in_every_process(
 def test_a_server_is_read_whole_and_an_equal_picture_is_the_same_object(
     served_tracker: Tracker, name: str
 ) -> None:
-    made = populate(served_tracker, name)
+    served_tracker.ensure_experiment(f"{name}/a", description="", tags={})
+    served_tracker.ensure_model(f"{name}-1", description="", tags={"mlops.project": name})
     watched, at = Watched(served_tracker), desired(name)
     first = watched.look(at)
     assert watched.look(at) is first
     assert watched.read_whole
-    served_tracker.tag_version(made["model"], 2, {"t": "1"})
-    assert watched.look(at).versions[made["model"], 2].tags["t"] == "1"
+    served_tracker.update_model(f"{name}-1", description="by hand", tags={})
+    assert watched.look(at).models[f"{name}-1"].description == "by hand"
