@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -118,6 +119,8 @@ class Watch:
                 watch._saw(event)
 
         self._handler = Handler()
+        # It says so whenever nested folders are made at once, and does what is right.
+        warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         try:
             from watchdog.observers import Observer
 
