@@ -13,6 +13,7 @@ from git_project import GitProject, document, experiment, lifecycle, promotion, 
 
 from mlops.cli.progress import Lines
 from mlops.controller import Controller
+from mlops.resources import Key
 
 Documents = list[dict[str, Any]]
 
@@ -167,6 +168,13 @@ def test_a_kept_experiment_is_trained_as_it_was(make_project: Callable[..., GitP
     project.write("training/train.py", "raise SystemExit(3)\n")
     project.write("data/rows.csv", "x,y\n")
     committed(project, fit=broken(experiment()), **rest)
+    with Controller(project.root) as controller:  # also where training runs beside a daemon's loop
+        view = controller.look()
+        part = view.around(view.planned.plan.steps[0])
+        place = part.dataset_of("fit", "rows")
+        assert place is not None
+        assert {place[1].revision, part.snapshot_of(Key("Experiment", "fit")).revision} == {good}
+        assert part.observed.seen(kept=True)["rows"].size == len("x,y\n1,2\n3,4\n")
     assert project.run("apply") == 1
     [run] = project.json(capsys, "get", "Experiment/fit")["resources"][0]["status"]["runs"]
     assert (run["state"], run["metrics"]["rows"]) == ("Finished", 3.0)
