@@ -1,8 +1,7 @@
-"""The one engine: open a project, observe, plan, apply. The CLI, the daemon and the action all call this.
+"""The one engine: look, carry out, record. The CLI, the daemon and the action all call this.
 
-`look` takes a revision through its resources and what is observed to a plan; `look_for` does so for the revision
-that may come into force; `carry_out` walks a plan. `apply` is all of it under a lease, once; the daemon holds the
-lease and does it pass after pass.
+`look_for` gives the view of the revision that may come into force; `carry_out` walks a plan. `apply` is all of it
+under a lease, once; the daemon holds the lease and does it pass after pass.
 """
 
 from __future__ import annotations
@@ -10,103 +9,22 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, Stalled, Transient
-from mlops.observation.held import Held, held
-from mlops.observation.observed import Ledger, Observed, ObservedDataset
+from mlops.looking import Looker
 from mlops.observation.settings import substitute
-from mlops.planning.context import APPLIED_FOLDER, APPLIED_GOOD, APPLIED_REVISION, Options
-from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
-from mlops.resources.loading import without_garbage_collection
-from mlops.source.snapshot import GitSnapshot, Snapshot
+from mlops.planning.context import Options
 from mlops.state import Holder
-from mlops.workspace import Workspace
+from mlops.view import View
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
     from mlops.data import Materialised
-    from mlops.observation.rules import Bases
-    from mlops.planning.desired import Desired
-    from mlops.planning.plan import Plan, Step
-    from mlops.planning.planner import Planned
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One revision seen against what is: everything that a plan, a status or an apply starts from."""
-
-    snapshot: Snapshot
-    held: Held
-    desired: Desired
-    observed: Observed
-    planned: Planned
-    options: Options
-    refused: str | None = None  # why another revision was asked for, and this is the one in force instead
-
-    @property
-    def project(self) -> Project:
-        """The Project that counts."""
-        return self.held.project
-
-    @property
-    def loaded(self) -> Loaded:
-        """The resources that are to be, and what is wrong with their documents."""
-        return self.held.loaded
-
-    @property
-    def good(self) -> str | None:
-        """The last revision in force that was whole: what the next one breaks is read from there."""
-        project = self.observed.ledger.experiments.get(self.desired.project)
-        return project.tags.get(APPLIED_GOOD) if project is not None else None
-
-    def snapshot_of(self, key: Key) -> Snapshot:
-        """The files that a resource stands among: of the revision, or of the last good one."""
-        kept = self.held.good if key in self.desired.kept else None
-        return kept or self.snapshot
-
-    def dataset_of(self, experiment: str, name: str) -> tuple[Dataset, Snapshot] | None:
-        """A Dataset as an Experiment sees it, and the files that it stands among; None if there is none."""
-        if Key("Experiment", experiment) in self.desired.kept and name in self.desired.kept_data:
-            assert self.held.good is not None
-            return self.desired.kept_data[name], self.held.good
-        key = Key("Dataset", name)
-        found = self.desired.resources.get(key)
-        return (found, self.snapshot_of(key)) if isinstance(found, Dataset) else None
-
-    @property
-    def held_back(self) -> str | None:
-        """Why the revision does not come into force: it is emptied, or rewrites the history of the one that is."""
-        return self.desired.prune_refused if self.planned.plan.base is not None else None
-
-    @property
-    def coming(self) -> bool:
-        """Whether the revision may come into force and is not written down as the one that is."""
-        from mlops.applying.apply import in_force
-
-        return self.held_back is None and not in_force(self.desired, self.observed.ledger)
-
-    def answers(self, observed: Observed, prune_refused: str | None, options: Options) -> bool:
-        """Whether planning the revision again, with these, could only come to this view."""
-        unread = any(not rules.readable for rules in self.desired.rules.values())  # git may have them by now
-        same = self.observed is observed and self.desired.prune_refused == prune_refused
-        return same and self.options == options and not unread
-
-    def around(self, step: Step) -> View:
-        """This view as far as one step needs it, so that a long one does not keep all of it in memory."""
-        from mlops.planning.around import around
-
-        desired, observed, planned = around(self.desired, self.observed, self.planned, step)
-        snapshot = _again(self.snapshot)
-        good = _again(self.held.good) if self.held.good is not None else None
-        held = Held(self.loaded.without_resources(snapshot), good)
-        return replace(
-            self, snapshot=snapshot, held=held, desired=desired, observed=observed, planned=planned
-        )
+    from mlops.planning.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,95 +45,11 @@ class Result:
         return len(self.after.planned.plan.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the last look found. A commit stays as it is: next time only the world has to be looked at."""
-
-    view: View
-    read: Desired  # as the revision says, before what else decides about what it lacks
-
-
-class Controller(Workspace):
+class Controller(Looker):
     """The one engine over a workspace: look at a revision, and apply it."""
 
-    _seen: _Seen | None = None
-    _token: str | None = None  # of the MLflow store, before the last look
     _refused: tuple[str, str] = ("", "")  # the revision that was held back last, and the one in force then
     _why: str = ""
-
-    def look(
-        self,
-        revision: str | None = None,
-        *,
-        working_tree: bool = False,
-        targets: Collection[Key] = (),
-        training: Collection[str] | None = None,
-        options: Options | None = None,
-    ) -> View:
-        """Observe and plan; the very view of the last look where nothing in it has moved since.
-
-        Args:
-            targets: keep only what these resources need.
-            training: keep only the training of these experiments; empty for all, None to keep everything.
-        """
-        with without_garbage_collection():
-            return self._look(revision, working_tree, targets, training, options or Options())
-
-    def _look(
-        self,
-        revision: str | None,
-        working_tree: bool,
-        targets: Collection[Key],
-        training: Collection[str] | None,
-        options: Options,
-    ) -> View:
-        snapshot = self._files(revision, working_tree)
-        held = self._hold(snapshot)
-        loaded = held.loaded
-        unknown = [key for key in targets if key not in loaded.resources and key not in loaded.invalid]
-        unknown += [
-            Key("Experiment", name)
-            for name in training or ()
-            if Key("Experiment", name) not in loaded.resources
-        ]
-        if unknown:
-            raise MlopsError(
-                f"{unknown[0]} is not declared at this revision", fix="`mlops get` lists what is"
-            )
-        return self._view(snapshot, held, options, targets, training)
-
-    def _files(self, revision: str | None, working_tree: bool) -> Snapshot:
-        """The files of a revision; those of the last look where it was the same commit."""
-        seen = self._seen.view.snapshot if self._seen is not None else None
-        if working_tree or not isinstance(seen, GitSnapshot):
-            return self.snapshot(revision, working_tree=working_tree)
-        if revision == seen.revision:
-            return seen
-        snapshot = self.snapshot(revision)
-        return seen if (snapshot.revision, snapshot.root) == (seen.revision, seen.root) else snapshot
-
-    def _hold(self, snapshot: Snapshot) -> Held:
-        """What counts of a revision: its resources, with the last good text of those that are broken."""
-        before = self._seen.view.held if self._seen is not None else None
-        if before is not None and self._seen is not None and self._seen.view.snapshot is snapshot:
-            good = before.good.revision if before.good is not None else None
-            if before.loaded.whole or (before.problem is None and good == self._good()):
-                return before
-        project, loaded = self.load(snapshot, before.loaded if before is not None else None)
-        if loaded.whole:
-            return Held(loaded)
-        found = held(loaded, project.metadata.name, self._good(), self._read)
-        if found.loaded.project is None:
-            raise self.no_project(snapshot)
-        return found
-
-    def _good(self) -> str | None:
-        """The last revision in force that was whole, as MLflow has it now."""
-        return self.tracker.experiment_tags(self.project_name).get(APPLIED_GOOD)
-
-    def _read(self, sha: str) -> tuple[Snapshot, Loaded]:
-        snapshot = self.snapshot(sha)
-        return snapshot, load(snapshot, self._parsed())
 
     def look_for(
         self, revision: str | None, *, working_tree: bool = False, options: Options | None = None
@@ -254,77 +88,6 @@ class Controller(Workspace):
                 fix="Nothing was changed. Fetch it, or `mlops reconcile --accept-rewrite`",
             ) from error
         return replace(view, refused=why)
-
-    def ledger_moved(self) -> bool:
-        """Whether something was committed to the MLflow store since the last look; False where it cannot tell."""
-        token = self.tracker.token()
-        return token is not None and token != self._token
-
-    def _view(
-        self,
-        snapshot: Snapshot,
-        held: Held,
-        options: Options,
-        targets: Collection[Key],
-        training: Collection[str] | None,
-    ) -> View:
-        from mlops.planning.planner import only, only_training
-
-        view = self._whole_view(snapshot, held, options)
-        if targets:
-            view = replace(view, planned=only(view.planned, targets))
-        if training is not None:
-            view = replace(view, planned=only_training(view.planned, training))
-        return view
-
-    def _whole_view(self, snapshot: Snapshot, held: Held, options: Options) -> View:
-        from mlops.planning.planner import make_plan
-
-        seen = self._seen if self._seen is not None and self._seen.view.held is held else None
-        read = seen.read if seen is not None else _read_revision(snapshot, held)
-        self._token = self.tracker.token()
-        ledger = self.sight.look(read)
-        before = ledger.experiments.get(read.project)
-        tags = before.tags if before is not None else {}
-        self.refuse_twin(snapshot, read.project, tags.get(APPLIED_FOLDER))
-        refused = options.refused or self._rewritten(tags.get(APPLIED_REVISION), snapshot.revision, options)
-        desired = replace(read, prune_refused=refused) if refused is not None else read
-        observed = self._observe(snapshot, held, ledger, seen.view.observed if seen is not None else None)
-        if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
-            return seen.view
-        planned = make_plan(desired, observed, options)
-        if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
-            last = {tags.get(APPLIED_REVISION): tags.get(APPLIED_GOOD)}
-            rules = {
-                one: self._bases.rules(one, last.get(one), held.project) for one in sorted(planned.bases)
-            }
-            desired = replace(desired, rules=rules)
-            planned = make_plan(desired, observed, options)
-        view = View(snapshot, held, desired, observed, planned, options)
-        self._seen = _Seen(view, read)
-        return view
-
-    def _observe(self, snapshot: Snapshot, held: Held, ledger: Ledger, before: Observed | None) -> Observed:
-        """The whole picture; `before`, one of the same revision, where nothing in it differs."""
-        from mlops.observation.datasets import observe_again
-
-        loaded, good = held.loaded, held.good or snapshot
-
-        def declared(names: Iterable[str]) -> Mapping[str, ObservedDataset]:
-            found = [r for name in names if isinstance(r := loaded.resources[Key("Dataset", name)], Dataset)]
-            places = [(r, good if r.key in loaded.kept else snapshot) for r in found]
-            return self._datasets(held.project, places)
-
-        def earlier(names: Iterable[str]) -> Mapping[str, ObservedDataset]:
-            return self._datasets(held.project, [(loaded.kept_data[name], good) for name in names])
-
-        if before is None:
-            names = [key.name for key in loaded.resources if key.kind == "Dataset"]
-            return Observed(ledger, declared(names), earlier(loaded.kept_data))
-        datasets = observe_again(before.datasets, declared)
-        kept = observe_again(before.kept_data, earlier)
-        same = (before.ledger is ledger, before.datasets is datasets, before.kept_data is kept)
-        return before if all(same) else Observed(ledger, datasets, kept)
 
     def apply(
         self,
@@ -430,19 +193,6 @@ class Controller(Workspace):
             waits=waits or Waits(),
         )
 
-    def _datasets(
-        self, project: Project, datasets: Iterable[tuple[Dataset, Snapshot]]
-    ) -> Mapping[str, ObservedDataset]:
-        from mlops.observation.datasets import observe_datasets
-
-        return observe_datasets(
-            datasets,
-            root=self.root,
-            substitute=lambda text: substitute(text, project, self.environ),
-            cache=self.state.namespace("digests"),
-            now=self.now,
-        )
-
     def _materialise(self, view: View, experiment: str, name: str, digest: str) -> Materialised:
         from mlops.observation.datasets import materialise_dataset
 
@@ -459,63 +209,6 @@ class Controller(Workspace):
             copies=self.home / "data",
             now=self.now,
         )
-
-    @cached_property
-    def _bases(self) -> Bases:
-        from mlops.observation.rules import Bases
-
-        return Bases(self.repository, self._read)
-
-    def _rewritten(self, base: str | None, revision: str, options: Options) -> str | None:
-        """Why nothing may be pruned: the revision does not descend from the one in force."""
-        if base is None or revision in (base, options.accept) or self.repository.is_ancestor(base, revision):
-            return None
-        if self._follows(base):
-            return None
-        return (
-            f"{revision[:12]} does not descend from {base[:12]}, the revision in force (history was rewritten, or "
-            "this is another branch), so what it lacks does not count as removed; `mlops reconcile "
-            "--accept-rewrite` takes it"
-        )
-
-    def _follows(self, base: str) -> bool:
-        """Whether the Project of the revision in force accepts rewritten history: never the new one's say."""
-        try:
-            project = self.project_at(self.snapshot(base))
-        except MlopsError:
-            return False
-        return project is not None and project.spec.source.rewrites == "follow"
-
-
-def _again(snapshot: Snapshot) -> Snapshot:
-    """The same files, not listed yet; a working tree stays the one that was listed."""
-    if isinstance(snapshot, GitSnapshot):
-        return GitSnapshot(snapshot.repository, snapshot.revision, snapshot.root)
-    return snapshot
-
-
-def _read_revision(snapshot: Snapshot, held: Held) -> Desired:
-    from mlops.observation.revision import read_revision
-
-    return read_revision(
-        snapshot,
-        held.loaded,
-        held.project,
-        executors=_executors(held.loaded),
-        prune_refused=None,
-        good=held.good,
-        not_held=held.problem,
-    )
-
-
-def _executors(loaded: Loaded) -> frozenset[str]:
-    """Names of the executors there are; installed packages are searched only if one is asked for."""
-    resources = loaded.resources.values()
-    if all(not isinstance(r, Experiment) or r.spec.executor == "local" for r in resources):
-        return frozenset({"local"})
-    from mlops.execution.registry import installed
-
-    return frozenset(installed())
 
 
 def _user() -> str:

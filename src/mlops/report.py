@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from mlops.applying.promote import timestamp
 from mlops.applying.status import Standing, conditions_json, standings, with_failure
-from mlops.controller import View
 from mlops.errors import Location
 from mlops.planning.conditions import Assessment
 from mlops.planning.context import APPLIED_AT
@@ -17,6 +16,7 @@ from mlops.resources import Key, Problem
 from mlops.resources.problem import printable
 from mlops.state import Event, StateReader
 from mlops.state.lease import described
+from mlops.view import View
 
 EVENTS_SHOWN: Final = 20  # of one resource
 _CONDITION: Final = ("type", "status", "reason", "message", "since", "revision")

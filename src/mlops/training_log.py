@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from mlops.applying.collect import LOG_ARTIFACT
-from mlops.controller import View
 from mlops.errors import MlopsError
 from mlops.execution.jobs import LOG_CHUNK, Executor
 from mlops.observation.observed import ObservedRun
@@ -25,6 +24,7 @@ from mlops.planning.work import TrainTrial
 from mlops.redaction import RedactingStream, Redactor
 from mlops.resources import Experiment, Key
 from mlops.resources.nearest import Nearest
+from mlops.view import View
 
 MOST_KEPT: Final = 8  # logs that are kept ready to be read on; others are read again from their beginning
 

@@ -15,7 +15,8 @@ from mlops.cli.output import duration, open_controller, print_lines, print_probl
 
 if TYPE_CHECKING:
     from mlops.applying.world import World
-    from mlops.controller import Controller, Result, View
+    from mlops.controller import Controller, Result
+    from mlops.view import View
 
 
 @click.command()

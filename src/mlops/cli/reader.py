@@ -11,9 +11,10 @@ import click
 from mlops.cli.output import open_controller
 
 if TYPE_CHECKING:
-    from mlops.controller import Controller, View
+    from mlops.controller import Controller
     from mlops.report import Report
     from mlops.training_log import LogPiece, TrainingLogs
+    from mlops.view import View
 
 
 @dataclass(frozen=True, slots=True)

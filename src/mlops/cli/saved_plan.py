@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mlops.controller import View
 from mlops.errors import MlopsError
 from mlops.planning.plan import Plan
+from mlops.view import View
 
 LIMIT: Final = 64 * 1024 * 1024  # bytes; a plan of 10,000 steps has about five
 

@@ -18,8 +18,8 @@ from mlops.planning.plan import Step
 from mlops.state import Event
 
 if TYPE_CHECKING:
-    from mlops.controller import View
     from mlops.daemon.metrics import Metrics, Result
+    from mlops.view import View
 
 
 @dataclass(slots=True)

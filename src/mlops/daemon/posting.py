@@ -13,8 +13,8 @@ from mlops.report import EVENTS_SHOWN, Report, event_json
 from mlops.training_log import LogPiece, Sources, TrainingLogs
 
 if TYPE_CHECKING:
-    from mlops.controller import View
     from mlops.daemon.loop import Daemon
+    from mlops.view import View
 
 LONGEST_PASS: Final = 600.0  # seconds; a loop that was not seen to go round for that long is not well
 

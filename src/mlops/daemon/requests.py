@@ -17,7 +17,7 @@ from mlops.planning.plan import Step
 from mlops.state import State, StateReader
 
 if TYPE_CHECKING:
-    from mlops.controller import View
+    from mlops.view import View
 
 ASKED: Final = "requests"
 ANSWERED: Final = "answers"

@@ -29,9 +29,10 @@ from mlops.planning.work import TrainTrial
 from mlops.state import Event
 
 if TYPE_CHECKING:
-    from mlops.controller import Controller, View
+    from mlops.controller import Controller
     from mlops.daemon.metrics import Result
     from mlops.state import Lease
+    from mlops.view import View
 
 LONGEST_FETCH: Final = 600.0  # seconds that a commit which somebody asks for may need to come here
 SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
