@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,13 +110,46 @@ class Store:
 
 def _stamp(path: Path, length: int, part: slice = slice(None), *, times: bool = True) -> str:
     try:
-        with path.open("rb") as file:
-            head = file.read(length)
-            info = os.fstat(file.fileno())
+        if path.name.endswith(("-journal", "-wal")):  # on these SQLite holds no locks
+            with path.open("rb") as file:
+                head, info = file.read(length), os.fstat(file.fileno())
+        else:
+            head, info = _opened.read(path, length)
     except FileNotFoundError:
         return "-"
     when = f":{info.st_size}:{info.st_mtime_ns}" if times else ""
     return f"{info.st_dev:x}.{info.st_ino:x}{when}:{head[part].hex()}"
+
+
+class _Opened:
+    """Files that SQLite holds locks on, kept open: closing one takes all locks of this process on it away.
+
+    So a look at a database, opened and closed, in the middle of a transaction of another thread would let other
+    processes write into it. Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._handles: dict[Path, int] = {}  # the one asked for last at the end
+
+    def read(self, path: Path, length: int) -> tuple[bytes, os.stat_result]:
+        """The file's beginning, and what `stat` says of it. Raises FileNotFoundError."""
+        with self._lock:
+            there = path.stat()
+            handle = self._handles.pop(path, None)
+            if handle is not None and not os.path.samestat(os.fstat(handle), there):
+                os.close(handle)  # of a file that was replaced: nobody writes to it any more
+                handle = None
+            if handle is None:
+                handle = os.open(path, os.O_RDONLY)
+            self._handles[path] = handle
+            if len(self._handles) > self._most:  # one that nobody has asked for in a long time
+                os.close(self._handles.pop(next(iter(self._handles))))
+            return os.pread(handle, length, 0), os.fstat(handle)
+
+
+_opened = _Opened(most=64)
 
 
 def local_path(uri: str) -> Path | None:
