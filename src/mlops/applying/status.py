@@ -43,7 +43,10 @@ STEP_FAILED: Final = frozenset(f"{reason}Failed" for reason in _REASONS.values()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a step of a resource did not come about when it was last tried; `stalled` asks for a human."""
+    """Why a step of a resource did not come about when it was last tried; `stalled` asks for a human.
+
+    Without a step it is about the resource itself, whatever is planned for it.
+    """
 
     step: str
     reason: str
@@ -86,7 +89,9 @@ def standings(state: StateReader) -> dict[str, Standing]:
 
 def with_failure(made: Assessment, failure: Failure | None) -> Assessment:
     """`made` with what came of its step when it was tried; as it is where that step is not planned any more."""
-    if failure is None or made.blocks or failure.step not in {step.id for step in made.steps}:
+    if failure is None or made.blocks:
+        return made
+    if failure.step and failure.step not in {step.id for step in made.steps}:
         return made
     summed = {
         "Ready": Condition("Ready", "False", failure.reason, failure.message),

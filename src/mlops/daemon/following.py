@@ -162,6 +162,7 @@ class RemoteBranch:
     def close(self) -> None:
         self._closed = True
         self._news.set()
+        self.mirror.close()
 
     def _fetch_on_and_on(self) -> None:
         failures = 0
@@ -184,7 +185,7 @@ class RemoteBranch:
             self._problem = f"branch {branch} is gone from the remote" if sha is None else None
             self.fetched(self.monotonic() - began, None)
             well = True
-        if sha != before or self._problem != told:
+        if sha != before or self.mirror.brought or self._problem != told:
             self._moved(WEBHOOK if self._news.is_set() else REVISION)
         return well
 

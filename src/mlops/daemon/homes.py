@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mlops.daemon.retries import backoff
 from mlops.errors import MlopsError, Transient
@@ -16,8 +16,6 @@ from mlops.workspace import Mirrored, Workspace
 
 if TYPE_CHECKING:
     from mlops.source.mirror import Mirror
-
-BRANCHES: Final = ("main", "master")  # tried in turn, until the Project says which one is in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,9 @@ def home_of(
     repository = mirror.open()
     failures = 0
     while True:
-        known = [branch for branch in BRANCHES if repository.tip(branch) is not None]
+        known = repository.branch() if repository.tip() is not None else None  # the mirror's HEAD follows it
         try:
-            branch = known[0] if known else _fetched(mirror)
+            branch = known or _fetched(mirror)
             break
         except Transient as error:
             failures += 1
@@ -85,7 +83,8 @@ def home_of(
 
 
 def _fetched(mirror: Mirror) -> str:
-    for branch in BRANCHES:
-        if mirror.fetch(branch) is not None:
-            return branch
-    raise Transient(f"the repository has no branch {' or '.join(BRANCHES)}", fix="It is looked for again")
+    """Fetch the branch to begin with: what the remote's HEAD names."""
+    branch = mirror.default_branch()
+    if branch is None or mirror.fetch(branch) is None:
+        raise Transient("the remote has no branch yet", where=str(mirror.remote), fix="Push to it")
+    return branch

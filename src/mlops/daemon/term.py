@@ -311,7 +311,11 @@ class Term:
         self.lease.check()
         self.recorder.steps(rows)
         self.recorder.blocks(plan)
-        self.recorder.status(view.planned.assessments, revision=plan.revision, failures=self._failures(plan))
+        failures = self._failures(plan)
+        if self.head.problem is not None:
+            name = f"Project/{view.desired.project}"
+            failures |= {name: Failure("", "SourceUnavailable", self.head.problem, stalled=False)}
+        self.recorder.status(view.planned.assessments, revision=plan.revision, failures=failures)
         self.journal.stands(view)
 
     def _note_repeated(self, plan: Plan, done: Mapping[str, Step]) -> None:
@@ -323,7 +327,7 @@ class Term:
                 error = Transient(what, where=step.resource, fix="See what else writes to MLflow")
                 self.retries.note(step, plan.revision, Failed(error), self.controller.monotonic())
 
-    def _failures(self, plan: Plan) -> Mapping[str, Failure]:
+    def _failures(self, plan: Plan) -> dict[str, Failure]:
         found: dict[str, Failure] = {}
         for step in plan.steps:
             rest = self.retries.rests.get(step.id)

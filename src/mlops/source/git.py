@@ -208,6 +208,7 @@ def run(
     seconds: float = TIME_LIMIT,
     limit: int = OUTPUT_LIMIT,
     extra: Mapping[str, str] | None = None,
+    network: Network | None = None,
 ) -> Output:
     """Runs one git command to its end.
 
@@ -219,11 +220,12 @@ def run(
         seconds: time after which it is killed.
         limit: bytes of output after which it is killed.
         extra: variables added to its environment.
+        network: the one transport that it may use; none by default.
 
     Raises:
         MlopsError: git is missing, refused, took too long or printed too much.
     """
-    talk = Conversation(arguments, cwd, feed, extra)
+    talk = Conversation(arguments, cwd, feed, extra, network)
     end = time.monotonic() + seconds
     parts: list[bytes] = []
     size = 0

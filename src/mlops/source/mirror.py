@@ -137,6 +137,25 @@ class Mirror:
         lines = (line.split(b" ") for line in after.splitlines())
         return next((sha.decode() for name, sha in lines if name == os.fsencode(ref)), None)
 
+    def default_branch(self) -> str | None:
+        """The branch that the remote's HEAD names; None if it names none.
+
+        Raises:
+            Transient: the remote did not tell: it is away, refuses, or vanished.
+        """
+        self.open()
+        asked = run(
+            ["ls-remote", "--symref", "--end-of-options", self.remote.address, "HEAD"],
+            self.folder,
+            accept=range(256),
+            extra=self._here,
+            network=self.remote.network(self._environ),
+        )
+        if asked.status:
+            raise self.remote.refusal(asked.status, asked.stderr, self._environ)
+        found = re.match(rb"ref: refs/heads/(\S+)\tHEAD", asked.stdout)
+        return os.fsdecode(found[1]) if found is not None else None
+
     def keep(self, shas: Collection[str]) -> frozenset[str]:
         """Sees to it that these commits outlive rewritten history, and that no others do any more.
 
