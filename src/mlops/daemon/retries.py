@@ -2,6 +2,7 @@
 
 *Transient*: after 10 s, doubling to 10 min, with jitter. *Waiting* (a condition stands in the way that may go by
 itself): the same. *Stalled*: a human must act, so not before the step itself or the revision in force changes.
+What is put right again and again rests the same, so that two who disagree do not keep each other busy.
 Time is the loop's monotonic clock.
 """
 
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
-from mlops.errors import Stalled
+from mlops.errors import Stalled, Transient
 from mlops.planning.plan import Plan, Step, sha256_of
 from mlops.state.lease import LeaseLost
 
 FIRST: Final = 10.0  # seconds
 LONGEST: Final = 600.0
+OFTEN: Final = 30  # times that the same is put right at once; by then something undoes it each time
+WINDOW: Final = 600.0  # seconds in which these times are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,15 @@ class Retries:
     """What the loop remembers of failures; losing it costs one more attempt of each."""
 
     rests: dict[str, Rest] = field(default_factory=dict)  # by step id
+    _healed: dict[str, tuple[float, ...]] = field(default_factory=dict)  # by signature, when it was put right
 
     def note(self, step: Step, revision: str, outcome: Outcome, now: float) -> None:
         """Remember how `step` of the plan of `revision` ended."""
         match outcome:
             case Done() | Left():
                 self.rests.pop(step.id, None)
+                if step.action == "heal" and isinstance(outcome, Done):
+                    self._put_right(_signature(step, revision), now)
             case Failed(error=LeaseLost()):
                 pass  # whoever holds the lease next begins again
             case Failed(error=Stalled()):
@@ -63,6 +69,9 @@ class Retries:
         """The steps of `plan` that are not to be tried now; forgets those that it no longer holds."""
         steps = {step.id: step for step in plan.steps}
         self.rests = {name: rest for name, rest in self.rests.items() if name in steps}
+        for name, step in steps.items():
+            if step.action == "heal" and name not in self.rests:
+                self._let_be(step, _signature(step, plan.revision))
         return {
             name: rest
             for name, rest in self.rests.items()
@@ -78,6 +87,22 @@ class Retries:
     def clear(self) -> None:
         """Try everything again: somebody asked for it."""
         self.rests.clear()
+        self._healed.clear()
+
+    def _put_right(self, signature: str, now: float) -> None:
+        self._healed = {one: times for one, times in self._healed.items() if now - times[-1] < WINDOW}
+        recent = (at for at in self._healed.get(signature, ()) if now - at < WINDOW)
+        self._healed[signature] = (*recent, now)
+
+    def _let_be(self, step: Step, signature: str) -> None:
+        """Have a step rest that was done too often of late."""
+        times = self._healed.get(signature, ())
+        if len(times) < OFTEN:
+            return
+        what = f"it was put right {len(times)} times within minutes: something else changes it back"
+        error = Transient(what, where=step.resource, fix="See what else writes to MLflow")
+        too_often = len(times) - OFTEN + 1
+        self.rests[step.id] = Rest(signature, Failed(error), too_often, times[-1] + backoff(too_often))
 
 
 def _signature(step: Step, revision: str) -> str:
