@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mlops.daemon.retries import backoff
 from mlops.daemon.wakeups import FILES, REVISION, WEBHOOK
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, Transient
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ class LocalBranch:
         sha = self.repository.tip(branch) if branch is not None else self.repository.head()
         if sha is not None:
             return Head(sha)
-        return Head(None, f"branch {branch} does not exist here" if branch else "there is no commit yet")
+        return Head(None, _no_branch(branch, "the repository") if branch else "there is no commit yet")
 
     def follow(self, branch: str, interval: float) -> None:
         if self.files or branch == self._branch:
@@ -176,18 +176,29 @@ class RemoteBranch:
         branch, before, began = self.branch, self.repository.tip(self.branch), self.monotonic()
         told = self._problem
         try:
-            sha = self.mirror.fetch(branch)
+            sha = self._fetched(branch)
         except MlopsError as error:
             self._problem = str(error)
             self.fetched(self.monotonic() - began, error)
             sha, well = before, False
         else:
-            self._problem = f"branch {branch} is gone from the remote" if sha is None else None
+            self._problem = _no_branch(branch, "the remote") if sha is None else None
             self.fetched(self.monotonic() - began, None)
             well = True
         if sha != before or self.mirror.brought or self._problem != told:
             self._moved(WEBHOOK if self._news.is_set() else REVISION)
         return well
+
+    def _fetched(self, branch: str) -> str | None:
+        try:
+            return self.mirror.fetch(branch)
+        except OSError as error:  # a disk that is full must not end the thread
+            what = f"the mirror cannot be written: {error.strerror or error}"
+            raise Transient(what, where=str(error.filename or ""), fix="It is fetched again") from error
+
+
+def _no_branch(branch: str, where: str) -> str:
+    return f"{where} has no branch {branch}, which Project.spec.source.branch names as the one in force"
 
 
 @dataclass(slots=True)

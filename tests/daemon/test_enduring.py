@@ -1,0 +1,64 @@
+"""What must not end the daemon, or a thread of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.cli.daemon import _project_here
+from mlops.daemon.following import RemoteBranch
+from mlops.errors import MlopsError
+
+
+class FullOnce:
+    """A mirror on a disk that has no space the first time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fetch(self, branch: str) -> str:
+        self.asked += 1
+        if self.asked == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "mirror.git/fetch")
+        return "1" * 40
+
+
+class Repository:
+    def tip(self, branch: str) -> str | None:
+        return None
+
+
+def test_a_full_disk_does_not_end_the_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.daemon.retries.FIRST", 0.01)
+    told: list[str] = []
+    moved, mirror = threading.Event(), FullOnce()
+    repository: Any = Repository()
+    following = RemoteBranch(
+        mirror,  # type: ignore[arg-type]
+        repository,
+        "main",
+        interval=0.01,
+        fetched=lambda seconds, error: told.append(str(error)),
+    )
+    following.start(lambda reason: moved.set() if mirror.asked > 1 else None)
+    try:
+        assert moved.wait(20)
+    finally:
+        following.close()
+    assert "No space left on device" in told[0]
+    assert told[1] == "None"
+
+
+def test_a_daemon_starts_where_a_commit_took_the_projects_file_away(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    with pytest.raises(MlopsError, match="no mlops.yaml"):
+        _project_here(tmp_path)
+    (tmp_path / ".mlops").mkdir()
+    with _project_here(tmp_path) as controller:
+        assert controller.root == tmp_path
