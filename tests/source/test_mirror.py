@@ -549,3 +549,13 @@ def test_many_fetches_leave_few_packs_and_keep_what_is_to_be_kept(project, mirro
     assert len(list(mirror.folder.glob("objects/pack/*.pack"))) <= 2
     assert mirror.fetch("main") == before
     assert GitSnapshot(mirror.open(), kept).read(["mlops.yaml"])
+
+
+def test_the_remotes_own_default_branch_is_known(project, mirror, git):
+    git(project, "branch", "-m", "main", "trunk")
+    assert mirror.default_branch() == "trunk"
+    git(project, "checkout", "-q", "--detach")
+    assert mirror.default_branch() is None
+    shutil.rmtree(project)
+    with pytest.raises(Transient):
+        mirror.default_branch()
