@@ -19,6 +19,8 @@ from mlops.errors import MlopsError
 class FullOnce:
     """A mirror on a disk that has no space the first time."""
 
+    brought = False
+
     def __init__(self) -> None:
         self.asked = 0
 
@@ -57,7 +59,7 @@ def test_a_full_disk_does_not_end_the_fetching(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_daemon_starts_where_a_commit_took_the_projects_file_away(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    with pytest.raises(MlopsError, match="no mlops.yaml"):
+    with pytest.raises(MlopsError, match=r"no mlops\.yaml"):
         _project_here(tmp_path)
     (tmp_path / ".mlops").mkdir()
     with _project_here(tmp_path) as controller:
