@@ -155,6 +155,22 @@ def test_the_rest_of_a_log_is_read_where_it_was_kept_when_the_job_is_gone(
     assert whole(logs)[0] == b"one\ntwo, and half a"
 
 
+def test_a_log_that_is_collected_at_the_moment_it_is_read_is_whole(
+    project: Project, logs: TrainingLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.start("r1", "print('all of it')")
+    project.jobs.wait(["r1"], 60)
+    read = LocalExecutor.log
+
+    def collected_first(*arguments: Any) -> bytes:
+        monkeypatch.setattr(LocalExecutor, "log", read)
+        project.end("r1")
+        return read(*arguments)
+
+    monkeypatch.setattr(LocalExecutor, "log", collected_first)
+    assert whole(logs)[0] == b"all of it\n"
+
+
 def test_a_log_that_is_no_longer_kept_ready_is_read_again_at_the_same_offset(
     project: Project, logs: TrainingLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

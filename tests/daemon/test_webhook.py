@@ -171,6 +171,10 @@ def test_a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not(served: Site) -
     assert served.ask("POST", "/hooks/git", more, {"X-Hub-Signature-256": signature(more)}).status == 413
 
 
+def test_a_client_that_sends_before_it_reads_still_learns_that_its_body_is_too_large(served: Site) -> None:
+    assert served.ask("POST", "/hooks/git", b"x" * (4 * webhook.MOST_BYTES)).status == 413
+
+
 def test_a_body_that_does_not_come_is_given_up(served: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "BODY_SECONDS", 0.2)
     with served.connect() as connection:
