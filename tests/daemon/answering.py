@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from mlops.cli import run
 from mlops.daemon.board import Found, Page, Role
 from mlops.daemon.http import HttpServer, serving
 from mlops.daemon.metrics import Metrics
@@ -155,6 +158,29 @@ class Site:
         lines = self.metrics.render().decode().splitlines()
         rows = [line for line in lines if line.startswith(name + "{")]
         return {row.split('"')[1]: float(row.rpartition(" ")[2]) for row in rows}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+Mlops = Callable[..., Ran]
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+    """Run one command line in this process; whatever goes wrong is a sentence without the token."""
+    capsys.readouterr()
+    code = run(list(arguments))
+    ran = Ran(code, *capsys.readouterr())
+    assert "Traceback" not in ran.err
+    assert "defect of mlops" not in ran.err
+    assert TOKEN not in ran.out + ran.err
+    return ran
 
 
 @contextmanager
