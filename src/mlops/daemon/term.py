@@ -64,6 +64,7 @@ class Term:
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
     _tried: float = float("-inf")  # when the last pass tried what was due
+    _obstacle: str | None = None  # to what is followed, as it was told last
     _soon: float | None = None  # when to look again at what tells nobody that it ended
 
     def __post_init__(self) -> None:
@@ -310,6 +311,7 @@ class Term:
         plan = view.planned.plan
         self.lease.check()
         self.recorder.steps(rows)
+        self._tell_obstacle(view)
         self.recorder.blocks(plan)
         failures = self._failures(plan)
         if self.head.problem is not None:
@@ -317,6 +319,16 @@ class Term:
             failures |= {name: Failure("", "SourceUnavailable", self.head.problem, stalled=False)}
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=failures)
         self.journal.stands(view)
+
+    def _tell_obstacle(self, view: View) -> None:
+        """Say why the head is refused or not known, once as long as that lasts."""
+        why = view.refused or self.head.problem
+        if why is not None and why != self._obstacle:
+            reason = "RevisionRefused" if view.refused else "SourceUnavailable"
+            name, now = f"Project/{view.desired.project}", self.controller.now()
+            event = Event(now, name, reason, why, "warning", str(self.head.sha), last_at=now)
+            self.recorder.events([event])
+        self._obstacle = why
 
     def _note_repeated(self, plan: Plan, done: Mapping[str, Step]) -> None:
         """A step that was done and is planned again as it was is undone by somebody: it is not done in a loop."""
