@@ -73,6 +73,7 @@ class LocalBranch:
     files: bool = False
     warn: Callable[[str], None] = lambda warning: None
     _branch: str | None = None
+    _last: str | None = None  # where the branch stood: what was there is kept in force when it is deleted
     _moved: Callable[[str], None] = lambda reason: None
     _watches: ExitStack = field(default_factory=ExitStack)
 
@@ -86,9 +87,11 @@ class LocalBranch:
             return Head(self.repository.head())
         branch = self._branch
         sha = self.repository.tip(branch) if branch is not None else self.repository.head()
+        if branch is None:
+            return Head(sha, None if sha is not None else "there is no commit yet")
         if sha is not None:
-            return Head(sha)
-        return Head(None, _no_branch(branch, "the repository") if branch else "there is no commit yet")
+            self._last = sha
+        return Head(sha or self._last, None if sha is not None else _no_branch(branch, "the repository"))
 
     def follow(self, branch: str, interval: float) -> None:
         if self.files or branch == self._branch:
