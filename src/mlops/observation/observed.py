@@ -6,9 +6,12 @@ plain data with a JSON form, so that a picture can be cached and compared.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+_SHORT: Final = 128  # characters of a text that others may well repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +90,33 @@ class Ledger:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Ledger:
         """Read what `to_json` wrote."""
-        experiments = [ObservedExperiment(*row) for row in data["experiments"]]
-        runs = [ObservedRun(*row) for row in data["runs"]]
-        models = [ObservedModel(*row) for row in data["models"]]
-        versions = [ObservedVersion(*row) for row in data["versions"]]
+        experiments = [ObservedExperiment(name, id_, shared(tags)) for name, id_, tags in data["experiments"]]
+        runs = [
+            replace(run, tags=shared(run.tags), parameters=shared(run.parameters))
+            for run in (ObservedRun(*row) for row in data["runs"])
+        ]
+        models = [
+            ObservedModel(name, description, shared(tags), aliases)
+            for name, description, tags, aliases in data["models"]
+        ]
+        versions = [
+            ObservedVersion(model, number, run_id, source, description, shared(tags))
+            for model, number, run_id, source, description, tags in data["versions"]
+        ]
         return cls(
             {e.name: e for e in experiments},
             {r.run_id: r for r in runs},
             {m.name: m for m in models},
             {(v.model, v.number): v for v in versions},
         )
+
+
+def shared(texts: Mapping[str, str]) -> dict[str, str]:
+    """The same texts, each in memory once: thousands of objects repeat the names and most values of their tags."""
+    return {
+        sys.intern(name): sys.intern(text) if isinstance(text, str) and len(text) <= _SHORT else text
+        for name, text in texts.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mlops.observation.observed import (
     ObservedModel,
     ObservedRun,
     ObservedVersion,
+    shared,
 )
 from mlops.tracking.connection import Connection
 from mlops.tracking.faults import code, missing
@@ -32,7 +33,7 @@ from mlops.tracking.runs import observed_run, pages
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
-_PAGE = 1000  # the most that a server gives of experiments and models
+_PAGE = 200  # a server gives up to 1,000; of each, MLflow makes a dozen objects that are in memory at once
 _RUNS = 5000
 _EXPERIMENTS = 200  # in one search of runs
 _FEW = 50  # objects that are read one by one: a search looks through whole tables
@@ -110,9 +111,8 @@ class Observing(Connection):
 
 def observed_experiment(experiment: Any) -> ObservedExperiment:
     """MLflow's experiment as a frozen value."""
-    return ObservedExperiment(
-        experiment.name, str(experiment.experiment_id), dict(sorted(experiment.tags.items()))
-    )
+    tags = shared(dict(sorted(experiment.tags.items())))
+    return ObservedExperiment(experiment.name, str(experiment.experiment_id), tags)
 
 
 def _there(read: Callable[..., Any], *place: str) -> Any:

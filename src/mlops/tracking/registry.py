@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import Stalled, Transient
-from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.observation.observed import ObservedModel, ObservedVersion, shared
 from mlops.tracking.connection import Connection
 from mlops.tracking.faults import code, missing
 
@@ -245,7 +245,7 @@ def observed_model(model: Any) -> ObservedModel:
     return ObservedModel(
         name=model.name,
         description=model.description or "",
-        tags=dict(sorted(model.tags.items())),
+        tags=shared(dict(sorted(model.tags.items()))),
         aliases={a: int(n) for a, n in sorted(model.aliases.items())},
     )
 
@@ -258,7 +258,7 @@ def observed_version(version: Any) -> ObservedVersion:
         run_id=version.run_id or None,
         source=version.source or "",
         description=version.description or "",
-        tags=dict(sorted(version.tags.items())),
+        tags=shared(dict(sorted(version.tags.items()))),
     )
 
 

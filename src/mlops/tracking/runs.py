@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlops.errors import Stalled, Transient
-from mlops.observation.observed import ObservedRun
+from mlops.observation.observed import ObservedRun, shared
 from mlops.tracking.connection import Connection
 from mlops.tracking.faults import code, missing
 
@@ -271,8 +271,8 @@ def observed_run(run: Any, experiment: str) -> ObservedRun:
         status=info.status,
         started_ms=info.start_time,
         ended_ms=info.end_time or None,
-        tags={k: v for k, v in sorted(data.tags.items()) if k.startswith("mlops.") or k == PARENT},
-        parameters=dict(sorted(data.params.items())),
+        tags=shared({k: v for k, v in sorted(data.tags.items()) if k.startswith("mlops.") or k == PARENT}),
+        parameters=shared(dict(sorted(data.params.items()))),
         metrics={k: v if v == v else math.nan for k, v in sorted(data.metrics.items())},  # one object: equal
     )
 
