@@ -44,6 +44,11 @@ class Fork:
     forks: Forks
 
     @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return (self.folder / "stdout").read_text()
+
+    @property
     def stderr(self) -> str:
         """What it has said so far."""
         return (self.folder / "stderr").read_text()
@@ -58,7 +63,7 @@ class Fork:
         return None if code is None else self._ended(code)
 
     def _ended(self, code: int) -> Ended:
-        return Ended(code, (self.folder / "stdout").read_text(), self.stderr)
+        return Ended(code, self.stdout, self.stderr)
 
 
 class Forks:
