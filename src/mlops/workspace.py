@@ -41,6 +41,8 @@ class Mirrored:
 
     def write(self, home: Path) -> None:
         """Leave a note in the daemon's home, by which other commands find the project there."""
+        if self.read(home) == self:  # also where the disk is full by now
+            return
         home.mkdir(parents=True, exist_ok=True)
         partial = home / f"{MIRROR_NOTE}.partial"
         partial.write_text(json.dumps({"repository": str(self.repository), "folder": self.folder}))

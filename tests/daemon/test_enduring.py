@@ -14,6 +14,7 @@ import pytest
 from mlops.cli.daemon import _project_here
 from mlops.daemon.following import RemoteBranch
 from mlops.errors import MlopsError
+from mlops.workspace import Mirrored
 
 
 class FullOnce:
@@ -29,6 +30,9 @@ class FullOnce:
         if self.asked == 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "mirror.git/fetch")
         return "1" * 40
+
+    def close(self) -> None:
+        pass
 
 
 class Repository:
@@ -64,3 +68,13 @@ def test_a_daemon_starts_where_a_commit_took_the_projects_file_away(tmp_path: Pa
     (tmp_path / ".mlops").mkdir()
     with _project_here(tmp_path) as controller:
         assert controller.root == tmp_path
+
+
+def test_a_home_that_is_known_is_not_written_again(tmp_path: Path) -> None:
+    mirrored = Mirrored(tmp_path / "source.git", "models")
+    mirrored.write(tmp_path / "home")
+    note = tmp_path / "home" / "mirror.json"
+    before = note.stat()
+    mirrored.write(tmp_path / "home")
+    assert (note.stat().st_ino, note.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert Mirrored.read(tmp_path / "home") == mirrored
