@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from answering import Clock, Site, signature, site
 
-from mlops.daemon import api, webhook
+from mlops.daemon import api, exchange, webhook
 from mlops.daemon.webhook import Bucket, signed
 
 BODY = b'{"ref": "refs/heads/main"}'
@@ -165,14 +165,14 @@ def test_a_body_of_fifty_megabytes_is_cut_off(announced: str, served: Site) -> N
 
 
 def test_a_body_of_one_mebibyte_is_read_and_one_byte_more_is_not(served: Site) -> None:
-    most = b"x" * webhook.MOST_BYTES
+    most = b"x" * exchange.MOST_BYTES
     assert served.ask("POST", "/hooks/git", most, {"X-Hub-Signature-256": signature(most)}).status == 202
     more = most + b"x"
     assert served.ask("POST", "/hooks/git", more, {"X-Hub-Signature-256": signature(more)}).status == 413
 
 
 def test_a_client_that_sends_before_it_reads_still_learns_that_its_body_is_too_large(served: Site) -> None:
-    assert served.ask("POST", "/hooks/git", b"x" * (4 * webhook.MOST_BYTES)).status == 413
+    assert served.ask("POST", "/hooks/git", b"x" * (4 * exchange.MOST_BYTES)).status == 413
 
 
 def test_a_body_that_does_not_come_is_given_up(served: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,71 +10,35 @@ import asyncio
 import hmac
 import json
 import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from mlops.daemon.board import Board, Redact, json_text
+from mlops.daemon.exchange import (
+    JSON,
+    MOST_BYTES,
+    Answer,
+    Headers,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    T,
+    beside,
+    send_answer,
+)
 from mlops.daemon.logs import event
 from mlops.daemon.metrics import CONTENT_TYPE, Hook, Metrics
-from mlops.daemon.webhook import A_SECOND, MOST_BYTES, SIGNATURE_HEADER, Bucket, signed
+from mlops.daemon.webhook import A_SECOND, SIGNATURE_HEADER, Bucket, signed
 from mlops.errors import MlopsError, Transient, Waiting
-
-T = TypeVar("T")
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Headers = tuple[tuple[bytes, bytes], ...]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_HEADER_BYTES: Final = 16 * 1024
 BODY_SECONDS: Final = 10.0  # in which a body has to be here
-LINGER_SECONDS: Final = 1.0  # for a sender who has not read yet that its body is refused
-LINGER_BYTES: Final = 8 * 2**20
 MOST_AT_ONCE: Final = 8  # calls that wait for git, MLflow or the disk
 API: Final = "/api/v1/"
-_JSON: Final = (b"content-type", b"application/json")
-_SAFE: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response; `cut` ends the connection, since what the client still sends is not wanted."""
-
-    status: int
-    body: bytes
-    headers: Headers = (_JSON,)
-    cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request whose body is not read yet."""
-
-    method: str
-    path: str
-    query: bytes
-    headers: Headers
-    receive: Receive
-
-    def values(self, name: bytes) -> list[bytes]:
-        """The values of every header of this name (in lower case)."""
-        return [value for key, value in self.headers if key == name]
-
-    @property
-    def length(self) -> int | None:
-        """The size that the body is said to have; None for one that says nothing."""
-        found = self.values(b"content-length")
-        return int(found[0]) if found and found[0].isdigit() else None
-
-    def refused(self, answer: Answer) -> Answer:
-        """`answer` to a request whose body is not read: only what is known to be small is read past."""
-        small = self.method in ("GET", "HEAD") or (self.length or MOST_BYTES + 1) <= MOST_BYTES
-        return Answer(answer.status, answer.body, answer.headers, cut=not small)
 
 
 class _Refused(Exception):
@@ -125,7 +89,7 @@ class Api:
             event("RequestFailed", "a request could not be answered", level=logging.ERROR, error=error)
             answer = self._error(500, "this is a defect of mlops; its log says more")
         event("Request", request.method, level=logging.DEBUG, path=request.path, status=answer.status)
-        await _send(answer, request, send)
+        await send_answer(answer, request, send)
 
     async def _answer(self, request: Request) -> Answer:
         path = request.path
@@ -208,7 +172,7 @@ class Api:
                 return self._error(503, "this daemon stands by and makes no passes", "Ask the one that leads")
             return self._error(503, "there was no pass yet", "Ask again in a moment")
         body, tag = await self._beside(page.read)
-        headers: Headers = (_JSON, (b"etag", tag.encode()), (b"vary", b"accept-encoding"))
+        headers: Headers = (JSON, (b"etag", tag.encode()), (b"vary", b"accept-encoding"))
         if any(tag.encode() in value for value in request.values(b"if-none-match")):
             return Answer(304, b"", headers[1:])
         if any(b"gzip" in value for value in request.values(b"accept-encoding")):
@@ -267,65 +231,13 @@ class Api:
 
     async def _beside(self, work: Callable[[], T]) -> T:
         async with self._slots:
-            return await _beside(work)
+            return await beside(work)
 
     def _said(self, status: int, value: dict[str, Any]) -> Answer:
         return Answer(status, json_text(value, self.redact))
 
     def _error(self, status: int, what: str, fix: str | None = None) -> Answer:
         return self._said(status, {"error": {"what": what, "fix": fix}})
-
-
-async def _beside(work: Callable[[], T]) -> T:
-    """Run `work` on a thread of its own, which dies with the process: a call that hangs delays no shutdown."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except Exception as error:  # whatever it is belongs to who asked
-            failure = error
-        with suppress(RuntimeError):  # the server was closed meanwhile
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="mlops-http-call", daemon=True).start()
-    return await future
-
-
-async def _send(answer: Answer, request: Request, send: Send) -> None:
-    headers = [*answer.headers, *_SAFE]
-    if answer.status != HTTPStatus.NOT_MODIFIED:
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-    if answer.cut:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": answer.cut})
-    if answer.cut:
-        if not request.values(b"expect"):
-            await _linger(request.receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _linger(receive: Receive) -> None:
-    """Throw away what comes for a moment: a sender who is cut off at once may never see why."""
-    size = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while size < LINGER_BYTES:
-                message = await receive()
-                size += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
 
 
 def _accept_rewrite(body: bytes) -> bool | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 SIGNATURE_HEADER: Final = b"x-hub-signature-256"
-MOST_BYTES: Final = 2**20  # of a body
 A_SECOND: Final = 10  # webhooks
 
 _SIGNATURE: Final = re.compile(rb"sha256=([0-9a-f]{64})", re.IGNORECASE)
