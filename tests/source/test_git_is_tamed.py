@@ -226,3 +226,13 @@ def test_a_lock_is_transient(project: Path):
     (project / "new").write_text("x")
     with pytest.raises(Transient, match="another git command"):
         commit_all(Repository.discover(project), "x", ["new"])
+
+
+def test_each_git_command_is_told_of_once_with_whether_it_failed(project, monkeypatch):
+    told = []
+    monkeypatch.setattr(runner, "on_call", lambda *call: told.append((call[0], call[2])))
+    repository = Repository.discover(project)
+    repository.is_ancestor("HEAD", "HEAD")
+    with pytest.raises(MlopsError):
+        run(["cat-file", "-e", "nothing-of-this-name"], repository.root)
+    assert told == [("rev-parse", False), ("merge-base", False), ("cat-file", True)]

@@ -61,6 +61,7 @@ def daemon(
     from mlops.daemon.logs import logging_to
     from mlops.daemon.loop import Daemon
     from mlops.daemon.metrics import Metrics
+    from mlops.source import git
 
     with ExitStack() as stack:
         stream = getattr(sys.stderr, "stream", sys.stderr)  # lines are redacted once, not twice
@@ -73,9 +74,10 @@ def daemon(
         if source is None:
             controller, following = _here(ctx, journal, working_tree)
         else:
-            controller, following = _mirrored(ctx, journal, metrics, source, home, stopping)
+            controller, following = _mirrored(ctx, journal, source, home, stopping)
         controller.on_redactor = secrets.know
         controller.on_warning = lambda warning: journal.say("Warning", warning, warning=True)
+        git.on_call = lambda command, seconds, failed: metrics.called("git", command, seconds, failed)
         controller.on_call = lambda doing, seconds, failed: metrics.called("mlflow", doing, seconds, failed)
         process = Daemon(
             controller,
@@ -140,7 +142,6 @@ def _project_here(start: Path) -> Controller:
 def _mirrored(
     ctx: click.Context,
     journal: Any,
-    metrics: Metrics,
     source: str,
     home: Path | None,
     stopping: threading.Event,
@@ -164,7 +165,6 @@ def _mirrored(
 
     def fetched(seconds: float, error: Exception | None) -> None:
         nonlocal trouble
-        metrics.called("git", "fetch", seconds, error is not None)
         before, trouble = trouble, str(error or "")
         if trouble and trouble != before:  # the same is told once, as long as it lasts
             journal.say("FetchFailed", trouble, warning=True)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,14 @@ def shown(text: str) -> str:
     return _CREDENTIALS.sub(r"\1***@", printable)
 
 
+def _unwatched(command: str, seconds: float, failed: bool) -> None:
+    return
+
+
+on_call: Callable[[str, float, bool], None] = _unwatched
+"""Told of each git command that ended, for metrics; set by whoever owns the process."""
+
+
 class Conversation:
     """A git process that is fed and read at the same time, so that neither side can block the other.
 
@@ -72,6 +80,8 @@ class Conversation:
             raise MlopsError("git was not found on PATH", fix="Install git 2.31 or newer.")
         self.arguments = arguments
         self.cwd = cwd
+        self._began = time.monotonic()
+        self._told = False
         try:
             self._process = subprocess.Popen(
                 [executable, "--no-pager", *HARDENING, *(NO_PROMPT if network is None else ()), *arguments],
@@ -150,6 +160,10 @@ class Conversation:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        if not self._told:
+            self._told = True
+            failed = self._process.returncode not in (0, 1)  # 1 is an answer: no
+            on_call(self.name, time.monotonic() - self._began, failed)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None and not pipe.closed:
                 with contextlib.suppress(BrokenPipeError):
