@@ -177,3 +177,8 @@ def test_artifacts_that_name_each_other_end() -> None:
     text = History((stay(1, 2),), "a.json").text().encode()
     rows = promotions(Ledger(versions={("m", 1): version}), "p", lambda run, path: text, print)
     assert len(rows) == 2
+
+
+def test_a_stay_does_not_end_before_it_began_though_the_clock_went_back() -> None:
+    past = History().opened(stay(9)).closed(stay(2).since)
+    assert past.stays[0].until == stay(9).since

@@ -95,10 +95,11 @@ class History:
         return replace(closed, stays=(*closed.stays, stay))
 
     def closed(self, until: str) -> History:
-        """With the lasting stay ended, if there is one."""
+        """With the lasting stay ended, if there is one; not before it began, though the clock went back since."""
         if self.open is None:
             return self
-        return replace(self, stays=(*self.stays[:-1], replace(self.stays[-1], until=until)))
+        ended = replace(self.open, until=max(until, self.open.since))
+        return replace(self, stays=(*self.stays[:-1], ended))
 
     def text(self) -> str:
         rows: list[dict[str, Any]] = [stay.to_json() for stay in self.stays]
