@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "lifecycle"))  # where forking a
 import running
 from forking import Forks
 from git_project import GitProject, clean_environ
+from long_job import Long
 from running import Daemons, declared
 
 
@@ -67,3 +68,11 @@ def daemons(forks: Forks, tmp_path: Path) -> Iterator[Daemons]:
     started = Daemons(forks, tmp_path)
     yield started
     started.close()
+
+
+@pytest.fixture
+def long(make_project: Callable[..., GitProject], tmp_path: Path) -> Iterator[Long]:
+    """A project with a job of ten minutes, committed."""
+    made = Long(make_project(), tmp_path)
+    yield made
+    made.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Final
 
 import yaml
@@ -26,7 +28,19 @@ from forking import Ended, Fork, Forks
 from git_project import GitProject, document, experiment, promotion, version
 
 PATIENCE: Final = 20.0  # seconds after which something that has to come about will not
-HURRIED: Final = {"FIRST": 0.5, "LONGEST": 1.0}  # pauses after failures, in seconds
+# What a fork changes before it runs: pauses after failures, and times of the lease, in seconds.
+HURRIED: Final = {
+    "daemon.retries.FIRST": 0.5,
+    "daemon.retries.LONGEST": 1.0,
+    "applying.train.FIRST_DELAY": 0.5,
+    "applying.train.LONGEST_DELAY": 1.0,
+}
+SHORT: Final = {
+    **HURRIED,
+    "state.lease.acquire.ttl": 3.0,
+    "state.lease.acquire.renew_every": 1.0,
+    "cli.reconcile.SILENCE": 3.0,
+}
 MLOPS: Final = (sys.executable, "-c", "from mlops.cli import main; main()")
 
 Row = Mapping[str, Any]
@@ -131,12 +145,12 @@ class Daemons:
         root: Path | None,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        pauses: Mapping[str, float] = HURRIED,
+        changed: Mapping[str, float] = HURRIED,
     ) -> Daemon:
         """A daemon on the project at `root` (None for one with --source), as a fork."""
         where = ["--project", str(root)] if root is not None else []
         fork = self.forks.start(
-            "command", dict(environ or {}), dict(pauses), [*where, "--debug", "daemon", *arguments]
+            "command", dict(environ or {}), dict(changed), [*where, "--debug", "daemon", *arguments]
         )
         return self._add(Daemon(fork.pid, fork.folder / "stderr", fork))
 
@@ -157,7 +171,11 @@ class Daemons:
 
     def run(self, root: Path, *arguments: str) -> Ended:
         """Another command on the project at `root`, to its end."""
-        return self.forks.run("command", {}, dict(HURRIED), ["--project", str(root), *arguments])
+        return self.start(root, *arguments).wait()
+
+    def start(self, root: Path, *arguments: str, changed: Mapping[str, float] = HURRIED) -> Fork:
+        """The same, under way."""
+        return self.forks.start("command", {}, dict(changed), ["--project", str(root), *arguments])
 
     def get(self, root: Path) -> dict[str, Any]:
         """What `mlops get` shows: its JSON, with the resources by `Kind/name`."""
@@ -221,17 +239,19 @@ def sight(place: Path) -> Any:
 # -- what a fork may be
 
 
-def command(environ: dict[str, str], pauses: dict[str, float], arguments: list[str]) -> int:
-    """One command line, with other pauses after failures."""
-    from mlops.applying import train
+def command(environ: dict[str, str], changed: dict[str, float], arguments: list[str]) -> int:
+    """One command line, with other values of what `changed` names in mlops."""
     from mlops.cli import run
-    from mlops.daemon import retries
 
     os.environ.update(environ)
-    for name, value in pauses.items():
-        setattr(retries, name, value)
-        if hasattr(train, f"{name}_DELAY"):
-            setattr(train, f"{name}_DELAY", value)
+    for name, value in changed.items():
+        place, _, last = name.rpartition(".")
+        owner = pkgutil.resolve_name(f"mlops.{place}")
+        if isinstance(owner, FunctionType):
+            assert owner.__kwdefaults__ is not None
+            owner.__kwdefaults__[last] = value
+        else:
+            setattr(owner, last, value)
     return run(arguments)
 
 

@@ -197,7 +197,7 @@ def test_what_somebody_changes_back_again_and_again_is_let_be_for_a_while(
     make_project: Callable[..., GitProject], daemons: Daemons
 ) -> None:
     project = make_project()
-    daemon = daemons.fork(project.root, pauses={"OFTEN": 3, "FIRST": 600.0})
+    daemon = daemons.fork(project.root, changed={"daemon.retries.OFTEN": 3, "daemon.retries.FIRST": 600.0})
     daemon.tells("Promoted", resource="Promotion/m-dev")
     daemon.rests()
     client = project.client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,10 @@ from mlops.cli.output import duration, open_controller, print_lines, print_probl
 if TYPE_CHECKING:
     from mlops.applying.world import World
     from mlops.controller import Controller, Result
+    from mlops.state import Holder
     from mlops.view import View
+
+DAEMON_PATIENCE = 30.0  # seconds to wait for a daemon's lease, for what it cannot be asked to do
 
 
 @click.command()
@@ -72,23 +75,15 @@ def apply(
         return controller.look(revision, working_tree=working_tree, targets=keys, options=options)
 
     controller.open(snapshot)  # the stores that it names
-    if saved is None and not working_tree and not keys:
-        code = _beside_daemon(
-            controller,
-            timeout,
-            revision=snapshot.revision,
-            retry_stalled=retry_stalled,
-            accept_rewrite=accept_rewrite,
-            until_rest=wait,
-        )
-        if code is not None:
-            return code
+    wish = {"revision": snapshot.revision, "accept_rewrite": accept_rewrite}
+    wish |= {"retry_stalled": retry_stalled, "until_rest": wait}
     return _go(
         controller,
         holding(saved, look) if saved is not None else look,
         record=not keys and not working_tree,
         wait=wait,
         timeout=timeout,
+        wish=wish if saved is None and not working_tree and not keys else None,
     )
 
 
@@ -123,19 +118,12 @@ def train(
 
     snapshot = controller.snapshot(revision, working_tree=working_tree)
     controller.open(snapshot)  # the stores that it names
+    wish: dict[str, Any] | None = None
     if not working_tree:
         chosen = names or ([key.name for key in controller.check(revision).resources] if refresh else [])
-        code = _beside_daemon(
-            controller,
-            timeout,
-            revision=snapshot.revision,
-            train=tuple(names),
-            refresh=tuple(chosen) if refresh else (),
-            retry_stalled=retry_stalled,
-            until_rest=wait,
-        )
-        if code is not None:
-            return code
+        wish = {"revision": snapshot.revision, "train": tuple(names)}
+        wish |= {"refresh": tuple(chosen) if refresh else ()}
+        wish |= {"retry_stalled": retry_stalled, "until_rest": wait}
 
     def look() -> View:
         from mlops.planning.context import Options
@@ -147,33 +135,64 @@ def train(
             options = Options(retry_stalled=retry_stalled, refresh=frozenset(chosen))
         return controller.look(revision, working_tree=working_tree, training=names, options=options)
 
-    return _go(controller, look, record=False, wait=wait, timeout=timeout)
+    return _go(controller, look, record=False, wait=wait, timeout=timeout, wish=wish)
 
 
-def _beside_daemon(controller: Controller, timeout: float | None, **wish: Any) -> int | None:
-    """Have the daemon do it, if one leads; None where this process has to."""
-    from mlops.cli.reconcile import leading, told, wait_for
-    from mlops.state.lease import described
-
-    if (holder := leading(controller)) is None:
-        return None
-    from mlops.daemon.requests import ask
-
-    say(f"{described(holder)} leads: it is asked to do this")
-    asked = ask(controller.state, by="the command line", now=controller.now(), report=True, **wish)
-    content = wait_for(controller, asked, timeout)
-    return None if content is None else told(content)
+class _DaemonLeads(Exception):
+    """A daemon has taken the lease that was waited for: it is asked instead."""
 
 
 def _go(
-    controller: Controller, look: Callable[[], View], *, record: bool, wait: bool, timeout: float | None
+    controller: Controller,
+    look: Callable[[], View],
+    *,
+    record: bool,
+    wait: bool,
+    timeout: float | None,
+    wish: Mapping[str, Any] | None,
 ) -> int:
-    """Apply with progress and signals, tell what came of it, and give the exit code."""
-    from mlops.applying.world import Waits
-    from mlops.cli.progress import progress
-    from mlops.state.lease import described
+    """Do it here, or have the daemon do it that leads; tell what came of it, and give the exit code.
+
+    Args:
+        wish: what a daemon is asked for; None for what no daemon does.
+    """
+    from mlops.cli.reconcile import ask_and_wait, leading, told
 
     until = controller.monotonic() + timeout if timeout is not None else None
+    while True:
+        left = None if until is None else max(0.0, until - controller.monotonic())
+        daemon = leading(controller)
+        if daemon is not None and wish is not None:
+            content = ask_and_wait(controller, daemon, left, **wish)
+            if content is not None:
+                return told(content)
+        elif daemon is not None and left is None:
+            left = DAEMON_PATIENCE
+        try:
+            return _go_here(
+                controller, look, daemon, record=record, wait=wait, left=left, asks=wish is not None
+            )
+        except _DaemonLeads:
+            continue
+
+
+def _go_here(
+    controller: Controller,
+    look: Callable[[], View],
+    known: Holder | None,
+    *,
+    record: bool,
+    wait: bool,
+    left: float | None,
+    asks: bool,
+) -> int:
+    """Apply with progress and signals; `known` is a daemon that does not answer, raises _DaemonLeads for another."""
+    from mlops.applying.world import Waits
+    from mlops.cli.progress import progress
+    from mlops.daemon.loop import COMMAND
+    from mlops.state.lease import described
+
+    until = controller.monotonic() + left if left is not None else None
     broken: list[int] = []
     bars = progress()
 
@@ -183,16 +202,21 @@ def _go(
         bars.expect(len(view.planned.plan.steps))
         return view
 
+    def on_wait(holder: Holder) -> None:
+        if asks and holder.command == COMMAND and holder != known:
+            raise _DaemonLeads
+        say(f"waiting for {described(holder)}, who holds the lease")
+
     with bars, _signals() as begun:
         result = controller.apply(
             first_look,
             bars,
             command="mlops apply",
             waits=Waits(wait, until),
-            lease_wait=timeout,
+            lease_wait=left,
             record=record,
             begun=begun,
-            on_wait=lambda holder: say(f"waiting for {described(holder)}, who holds the lease"),
+            on_wait=on_wait,
         )
     return _tell(result, broken=bool(sum(broken)), wait=wait, held_back=result.view.refused)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlops.state import Holder
 
 LOOK_EVERY: Final = 0.1  # seconds
+SILENCE: Final = 15.0  # seconds without a renewal of its lease after which a daemon is taken for dead
 PATIENCE: Final = 60.0  # seconds until `reconcile` stops waiting for the daemon to take it up
 
 
@@ -59,18 +60,39 @@ def leading(controller: Controller) -> Holder | None:
     return holder if holder is not None and holder.command == COMMAND else None
 
 
+def ask_and_wait(
+    controller: Controller, daemon: Holder, patience: float | None, **wish: Any
+) -> Mapping[str, Any] | None:
+    """Have a daemon that leads do something, and wait for its answer as `wait_for` does."""
+    from mlops.daemon.requests import ask
+    from mlops.state.lease import described
+
+    say(f"{described(daemon)} leads: it is asked to do this")
+    asked = ask(controller.state, by="the command line", now=controller.now(), report=True, **wish)
+    return wait_for(controller, asked, patience)
+
+
 def wait_for(controller: Controller, asked: Request, patience: float | None) -> Mapping[str, Any] | None:
-    """The daemon's answer; None when the daemon went away. Raises MlopsError after `patience` seconds."""
+    """The daemon's answer; None when the daemon went away. Raises MlopsError after `patience` seconds.
+
+    One that died where this process cannot see it, on another host or before this one started again, has gone when
+    its lease stands still.
+    """
     from mlops.daemon.requests import answer_to, withdraw
     from mlops.errors import MlopsError
     from mlops.resources.quantities import render_duration
 
     until = None if patience is None else time.monotonic() + patience
+    pulse, since = None, 0.0
     try:
         while True:
             if (content := answer_to(controller.state, asked.id)) is not None:
                 return content
             if (holder := leading(controller)) is None:
+                return None
+            if (now := controller.state.lease_pulse(controller.project_name)) != pulse:
+                pulse, since = now, time.monotonic()
+            elif time.monotonic() - since > SILENCE:
                 return None
             if until is not None and time.monotonic() >= until:
                 raise MlopsError(

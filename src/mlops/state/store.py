@@ -73,6 +73,12 @@ class StateReader:
         holder = Holder.from_json(json.loads(rows[0][0])) if rows else None
         return None if holder is None or holder.provably_dead() else holder
 
+    def lease_pulse(self, project: str) -> tuple[int, int] | None:
+        """A value that the holder of the lease changes every few seconds, for as long as it lives."""
+        sql = "SELECT token, counter FROM mlops_lease WHERE project = ?"
+        rows = self._database.read(lambda s: s.rows(sql, _text(project)))
+        return (rows[0][0], rows[0][1]) if rows else None
+
     def _values(self, namespace: str, rows: list[Row]) -> dict[str, bytes]:
         stale = self._now() - _DAY
         if len(self._used) < _MOST_REMEMBERED:
