@@ -182,12 +182,21 @@ def test_on_a_terminal_the_lines_are_for_people_and_still_inert() -> None:
     with os.fdopen(theirs, "w") as stream, logging_to(stream, REDACT):
         event("Healed", "the alias is back", resource="Model/m")
         event("Odd", HOSTILE, level=logging.WARNING)
-        shown = _lines(ours, 2)
+        event(
+            "Bound",
+            "m v1",
+            resource="ModelVersion/m",
+            step="bind:ModelVersion/m",
+            revision="ab" * 20,
+            cause="x",
+        )
+        shown = _lines(ours, 3)
         event("Failed", "no", error=ValueError("x"))
         traced = _lines(ours, 2)
     os.close(ours)
-    first, second = shown.splitlines()
+    first, second, third = shown.splitlines()
     assert first.split()[1:] == ["Healed", "the", "alias", "is", "back", "resource=Model/m"]
+    assert third.split()[1:] == ["Bound", "m", "v1", "step=bind:ModelVersion/m", "revision=abababababab"]
     assert "WARNING Odd" in second
     assert second.isprintable()
     assert "ValueError" in traced

@@ -27,6 +27,7 @@ _PIECE: Final = (
     select.PIPE_BUF
 )  # bytes that a pipe takes without blocking when it says that it can be written to
 _PATIENCE: Final = 0.5  # seconds that a reader who does not read can cost, once
+_FOR_PROGRAMS: Final = frozenset({"again", "cause", "result"})  # fields that the message tells people already
 
 
 def event(
@@ -98,7 +99,7 @@ class ForPrograms(logging.Formatter):
 
 
 class ForPeople(logging.Formatter):
-    """`12:03:04 event  message  name=value …`"""
+    """`12:03:04 event  message  name=value …`: what a step names is left out, and a sha is cut."""
 
     def __init__(self, redact: Callable[[str], str]) -> None:
         super().__init__()
@@ -109,7 +110,9 @@ class ForPeople(logging.Formatter):
         level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
         fields = _fields(record)
         trace = fields.pop("traceback", "")
-        shown = " ".join(f"{name}={_value(value, self._redact)}" for name, value in fields.items())
+        hidden = _FOR_PROGRAMS | {"resource"} if "step" in fields else _FOR_PROGRAMS
+        short = {name: _short(name, value) for name, value in fields.items() if name not in hidden}
+        shown = " ".join(f"{name}={_value(value, self._redact)}" for name, value in short.items())
         line = f"{moment} {level}{_event_of(record)}  {self._redact(record.getMessage())}  {shown}".rstrip()
         trace = "".join(f"\n{printable(part)}" for part in self._redact(trace).splitlines())
         return printable(line) + trace
@@ -194,6 +197,15 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         if not isinstance(error, MlopsError):
             found["traceback"] = logging.Formatter().formatException(record.exc_info)
     return found
+
+
+def _short(name: str, value: Any) -> Any:
+    match name, value:
+        case "revision", str():
+            return value[:12]
+        case "seconds", float():
+            return round(value, 2)
+    return value
 
 
 def _value(value: Any, redact: Callable[[str], str]) -> Any:
