@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from mlops.cli.output import open_controller, print_lines, say
+from mlops.cli.output import open_controller, print_lines, print_problems, say
 
 if TYPE_CHECKING:
     from mlops.controller import Controller
@@ -116,6 +116,7 @@ def told(content: Mapping[str, Any] | None) -> int:
     if "superseded" in content:
         say(f"a newer revision, {content['superseded'][:12]}, was taken up by the daemon instead")
         return 0
+    broken = print_problems(content.get("errors", ()))
     failed, blocked, left = content["failed"], content["blocked"], content["left"]
     lines = [(f"! {resource}: {reason}: {message}", "yellow") for resource, reason, message in blocked]
     lines += [(f"✗ {step}: {message}", "red") for step, message in failed.items()]
@@ -130,6 +131,6 @@ def told(content: Mapping[str, Any] | None) -> int:
     print_lines(lines, stderr=True)
     from mlops.planning.conditions import FAILURES
 
-    if failed or any(reason in FAILURES for _, reason, _ in blocked):
+    if failed or broken or any(reason in FAILURES for _, reason, _ in blocked):
         return 1
     return 3 if blocked or content["refused"] is not None else 0

@@ -122,5 +122,6 @@ class Tally:
             "done": self.done,
             "failed": dict(self.failed),
             "blocked": [[block.resource, block.reason, block.message] for block in plan.blocked],
+            "errors": [str(problem) for problem in view.loaded.problems],
             "left": len(plan.steps),
         }

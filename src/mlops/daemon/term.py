@@ -65,6 +65,7 @@ class Term:
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
     _tried: float = float("-inf")  # when the last pass tried what was due
     _obstacle: str | None = None  # to what is followed, as it was told last
+    _broken: frozenset[str] = frozenset()  # mistakes of the revision that are told already
     _soon: float | None = None  # when to look again at what tells nobody that it ended
 
     def __post_init__(self) -> None:
@@ -304,6 +305,7 @@ class Term:
                 self.retries.note(step, applied.plan.revision, outcome, now)
                 self._tally.add(step, outcome)
                 rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
+        base = view.planned.plan.base
         if after is not None:
             done = {step.id: step for step, _, outcome, _ in rows if isinstance(outcome, Done)}
             self._note_repeated(after.planned.plan, done)
@@ -311,6 +313,7 @@ class Term:
         plan = view.planned.plan
         self.lease.check()
         self.recorder.steps(rows)
+        self._tell_revision(view, base)
         self._tell_obstacle(view)
         self.recorder.blocks(plan)
         failures = self._failures(plan)
@@ -319,6 +322,19 @@ class Term:
             failures |= {name: Failure("", "SourceUnavailable", self.head.problem, stalled=False)}
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=failures)
         self.journal.stands(view)
+
+    def _tell_revision(self, view: View, base: str | None) -> None:
+        """Say which revision came into force after `base`, and once what no resource says of it: broken files."""
+        plan, name, now = view.planned.plan, f"Project/{view.desired.project}", self.controller.now()
+        told = []
+        if plan.base is not None and plan.base != base:
+            what = f"revision {plan.base[:12]} is in force"
+            told.append(Event(now, name, "InForce", what, revision=plan.base, last_at=now))
+        broken = frozenset(str(problem) for problem in view.loaded.problems if problem.resource is None)
+        for what in sorted(broken - self._broken):
+            told.append(Event(now, name, "Invalid", what, "warning", plan.revision, last_at=now))
+        self._broken = broken
+        self.recorder.events(told)
 
     def _tell_obstacle(self, view: View) -> None:
         """Say why the head is refused or not known, once as long as that lasts."""
