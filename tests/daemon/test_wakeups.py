@@ -204,6 +204,26 @@ def test_during_an_outage_a_change_in_mlflow_is_put_off_and_a_commit_is_not(
     assert failed[4].at < 12 * MINUTE + 1
 
 
+def test_a_repository_that_vanishes_for_a_while_ends_no_thread_that_watches_it(
+    make_project: Callable[..., GitProject],
+) -> None:
+    project = make_project(MODEL)
+    daemon = daemon_of(project)
+    git = project.root / ".git"
+
+    def vanish() -> None:
+        git.rename(git.with_name("away"))
+        daemon.daemon._moved(wakeups.REVISION)  # as the watch tells it; what this raised would end its thread
+
+    daemon.life.at(10 * MINUTE, vanish)
+    daemon.life.at(11 * MINUTE, lambda: git.with_name("away").rename(git))
+    daemon.life.at(15 * MINUTE, lambda: project.commit("news"))
+    daemon.run(20 * MINUTE)
+    assert "no git repository" in daemon.told.outages[0][2]
+    last = daemon.told.passes[-1]
+    assert (last.result, wakeups.REVISION in last.reasons) == ("unchanged", True)
+
+
 def test_a_retry_that_was_begun_does_not_keep_the_loop_awake_while_it_runs(
     make_project: Callable[..., GitProject], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ pass starts from what is.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -101,10 +102,10 @@ class Daemon:
 
     def _moved(self, reason: str) -> None:
         """The branch or the files may have moved: a pass over an older revision gives way at once."""
-        term = self.term
-        if term is not None and term.outdated(self.following.head().sha):
-            term.interrupt()
         self.wakeups.wake(reason)
+        with suppress(MlopsError):  # the pass that was woken says what is wrong; whoever watches goes on
+            if (term := self.term) is not None and term.outdated(self.following.head().sha):
+                term.interrupt()
 
     def _wait_for_news(self) -> None:
         """Sleep until it is time to try again, or the branch moved."""
