@@ -203,7 +203,7 @@ class Api:
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
         same = hmac.compare_digest(_digest(token.strip()), _digest(self.token.encode()))
         if not same or scheme.lower() != b"bearer":
-            answer = self._error(401, "the API asks for a token", "Send it as Authorization: Bearer …")
+            answer = self._error(401, "the API asks for a token", "Send it as a bearer token")
             headers = (*answer.headers, (b"www-authenticate", b"Bearer"))
             raise _Refused(request.refused(Answer(401, answer.body, headers)))
 

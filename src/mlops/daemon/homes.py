@@ -66,7 +66,7 @@ def home_of(
             break
         except Transient as error:
             failures += 1
-            told(f"{error}; again in {backoff(failures, lambda low, high: 1.0):.0f} s")
+            told(f"{str(error).rstrip('.')}; again in {backoff(failures, lambda low, high: 1.0):.0f} s")
             pause(backoff(failures))
     if home is None:
         tip = repository.tip(branch)

@@ -84,7 +84,7 @@ class Journal:
         """A pass could not be made; the same trouble is told once, as long as it lasts."""
         told, self._outage = self._outage, str(error)
         if told != self._outage or defect is not None:
-            what = f"{error}; again in {pause:.0f} s"
+            what = f"{str(error).rstrip('.')}; again in {pause:.0f} s"
             logs.event("PassFailed", what, level=logging.WARNING, error=defect or error, again=pause)
 
     @property

@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?")
 _PLAIN_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _SCP_LIKE = re.compile(r"((?P<user>[^@/:]*)@)?(\[(?P<address>[^\]/@]*)\]|(?P<host>[^:/@\[\]]*)):(?P<path>.*)")
-_ALLOWED = "Use https://host/path, ssh://user@host/path, user@host:path, or the path of a local repository."
+_ALLOWED = "Use https://host/path, ssh://host/path, user@host:path, or the path of a local repository."
 
 
 @dataclass(frozen=True, slots=True)
