@@ -155,6 +155,7 @@ class Lease:
         except MlopsError as error:
             # Not fatal: others see this process end, or the ttl pass.
             self._why_lost = f"the release was not recorded: {error.what}"
+            _LET_GO.add(self._owner)
         finally:
             self._database.close()
 
@@ -196,6 +197,7 @@ class Lease:
         )
 
 
+_LET_GO: Final[set[str]] = set()  # acquisitions of this process that ended, which the database does not know
 _AGAIN: Final = "Nothing more was written. Run it again: it goes on from what is"
 
 
@@ -283,7 +285,7 @@ class _Waiting:
         return seen
 
     def may_take(self, seen: _Seen | None) -> bool:
-        if seen is None or not seen.owner:
+        if seen is None or not seen.owner or seen.owner in _LET_GO:
             return True
         if seen.holder is not None and seen.holder.provably_dead():
             return True
