@@ -49,3 +49,17 @@ class Stalled(MlopsError):
 
 class Defect(Stalled):
     """A fault of this program, not of what it was given; its cause is the error that nobody expected."""
+
+
+def as_mlops_error(error: Exception, *, where: str | None = None) -> MlopsError:
+    """`error` as people are told of it: what the system refuses goes by, what nobody expected is a defect."""
+    if isinstance(error, MlopsError):
+        return error
+    if isinstance(error, OSError):
+        what = f"{type(error).__name__}: {error.strerror or error}"
+        return Transient(
+            what, where=where, fix="See to the disk, its rights and its limits; then it can be tried again"
+        )
+    defect = Defect(f"{type(error).__name__}: {error}", where=where)
+    defect.__cause__ = error
+    return defect

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mlops.applying.beside import MOST, Beside, Ended, Offer, is_slow
+from mlops.applying.beside import Beside, Ended, Offer, is_slow
 from mlops.applying.outcomes import Done, Failed, Left, Outcome
-from mlops.applying.walk import Claim, Claims
-from mlops.errors import Defect, Stalled
+from mlops.applying.walk import WORKERS, Claim, Claims
+from mlops.errors import Defect, Stalled, Transient
 from mlops.planning.plan import Step
 from mlops.planning.work import BindVersion, DeleteVersion, TrainTrial, Trial
 
@@ -70,9 +70,10 @@ class Bench:
         """Offer steps as a pass does; gives those that are cancelled."""
         mark = self.beside.mark() if mark is None else mark
         offers = [
-            Offer(step(name), claims(name), lambda name=name: self._world(name, revision)) for name in names
+            Offer(step(name), claims(name), lambda name=name: self._world(name, revision), revision)
+            for name in names
         ]
-        return [one.id for one in self.beside.offer(offers, lambda step: wanted(step.id), mark)]
+        return [one.id for one in self.beside.offer(offers, lambda step, revision: wanted(step.id), mark)]
 
     def end(self, name: str, outcome: Outcome | Exception | None = None) -> Ended:
         """Let one step end, and give its end, the only one there is."""
@@ -281,13 +282,50 @@ def test_a_step_that_raises_has_failed_and_does_not_seem_to_run_for_ever(bench: 
 
 
 def test_no_more_threads_run_than_there_may_be_and_none_stays(bench: Bench) -> None:
-    names = [f"s{n:03}" for n in range(MOST + 10)]
+    names = [f"s{n:03}" for n in range(WORKERS + 10)]
     bench.offer(*names)
-    bench.begins(*names[:MOST])
-    assert sum(bench.beside.taken().values()) == MOST
+    bench.begins(*names[:WORKERS])
+    assert sum(bench.beside.taken().values()) == WORKERS
     for name in names:
         bench._end(name).set()
     assert sorted(one.step.id for one in bench.ends(len(names))) == names
     for thread in bench.threads:
         thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in bench.threads)
+
+
+def test_a_step_that_the_machine_gives_no_thread_has_failed_and_is_begun_the_next_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refused)
+        bench.offer("a", revision="c" * 40)
+    [ended] = bench.ends(1)
+    assert isinstance(ended.outcome, Failed)
+    assert isinstance(ended.outcome.error, Transient)
+    assert ended.revision == "c" * 40
+    assert bench.beside.taken() == {}
+    bench.beside.close(cancel=False, patience=0.0)  # waits for no thread that never was
+    bench.beside = Beside(bench.execute, bench.began, bench._woken.release, lambda: bench.now)
+    bench.offer("a")
+    bench.begins("a")
+
+
+def test_a_step_whose_surroundings_cannot_be_made_stops_no_other_and_holds_nothing(bench: Bench) -> None:
+    def broken(name: str, revision: str) -> Any:
+        if name == "broken":
+            raise KeyError("a defect")
+        return made(name, revision)
+
+    made, bench._world = bench._world, broken  # type: ignore[method-assign]
+    bench.offer("a", "broken", "b", claims=one_at_a_time)
+    bench.begins("a")
+    bench._end("a").set()
+    told = bench.ends(2)
+    assert [one.step.id for one in told] == ["a", "broken"]
+    assert isinstance(told[1].outcome, Failed)
+    assert isinstance(told[1].outcome.error, Defect)
+    bench.begins("a", "b")

@@ -10,9 +10,9 @@ from typing import Final, assert_never
 from mlops.applying import bind, promote
 from mlops.applying.outcomes import Done, Failed, Left, Outcome
 from mlops.applying.train import train
-from mlops.applying.walk import Claim, Claims, walk
+from mlops.applying.walk import WORKERS, Claim, Claims, walk
 from mlops.applying.world import World
-from mlops.errors import Defect, MlopsError, Transient
+from mlops.errors import MlopsError, Transient, as_mlops_error
 from mlops.observation.observed import Ledger
 from mlops.planning.authority import asked_tag
 from mlops.planning.context import (
@@ -43,6 +43,7 @@ from mlops.state.lease import LeaseLost
 
 DELAYS: Final = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that a store put off is tried again
 WRITERS: Final = 4  # steps that write to the ledger at a time, beside training
+WAITING: Final = WORKERS - WRITERS  # jobs that are waited for at a time: who writes always finds a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +149,8 @@ def execute(world: World, step: Step) -> Outcome:
         return Left("stopped before it was begun")
     try:
         return _patiently(world, step)
-    except MlopsError as error:
-        return Failed(error)
-    except OSError as error:
-        what = f"{type(error).__name__}: {error.strerror or error}"
-        return Failed(Transient(what, where=step.resource, fix="Apply again when it is mended"))
     except Exception as error:  # one poison resource must not stop the others; shown whole with --debug
-        failed = Defect(f"{type(error).__name__}: {error}", where=step.resource)
-        failed.__cause__ = error
-        return Failed(failed)
+        return Failed(as_mlops_error(error, where=step.resource))
 
 
 def _patiently(world: World, step: Step) -> Outcome:
@@ -212,16 +206,20 @@ def _update_experiment(world: World, work: UpdateExperiment) -> Outcome:
 
 
 def claims(world: World, step: Step) -> Claims:
-    """Trials of one experiment run `parallel` at a time, local jobs as the cores allow, ledger writes a few."""
+    """Trials of one experiment run `parallel` at a time, local jobs as the cores allow, ledger writes a few.
+
+    However many jobs are waited for, a few threads are left to who writes.
+    """
     match step.work:
         case TrainTrial(trial=trial):
             experiment = world.desired.resources[Key("Experiment", trial.experiment)]
             assert isinstance(experiment, Experiment)
             spec = experiment.spec
             share = Claim(step.resource, 1, spec.sweep.parallel if spec.sweep else 1)
+            thread = Claim("jobs waited for", 1, WAITING)
             if spec.executor != "local":
-                return (share,)
+                return share, thread
             cpu = (spec.resources.cpu if spec.resources else None) or 1
-            return share, Claim("local processors", cpu, os.cpu_count() or 1)
+            return share, thread, Claim("local processors", cpu, os.cpu_count() or 1)
         case _:
             return (Claim("ledger", 1, WRITERS),)

@@ -10,16 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from mlops.applying.outcomes import Failed, Outcome
-from mlops.applying.walk import Claim, Claims
+from mlops.applying.walk import WORKERS, Claim, Claims
 from mlops.applying.world import World
-from mlops.errors import Defect
+from mlops.errors import Transient, as_mlops_error
 from mlops.planning.plan import Step
 from mlops.planning.work import BindVersion, TrainTrial
-
-MOST: Final = 64  # threads; one that trains only waits for its job
 
 
 def is_slow(step: Step) -> bool:
@@ -49,11 +46,12 @@ class _Running:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A slow step with the claims that it makes, and how to get the world that it runs in."""
+    """A slow step of the plan of a revision, with the claims that it makes and how to get the world it runs in."""
 
     step: Step
     claims: Claims
     world: Callable[[], World]
+    revision: str
 
 
 @dataclass(slots=True)
@@ -140,38 +138,56 @@ class Beside:
             for claim in running.claims:
                 taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
         for name, offer in list(self._waiting.items()):
-            if self._closed or len(self._running) >= MOST:
+            if self._closed or len(self._running) >= WORKERS:
                 return
             if all(_fits(claim, taken) for claim in offer.claims):
-                for claim in offer.claims:
-                    taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
                 del self._waiting[name]
-                self._begin(name, offer)
+                if self._begin(offer):
+                    for claim in offer.claims:
+                        taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
 
-    def _begin(self, name: str, offer: Offer) -> None:
-        running = _Running(offer.step, offer.world(), offer.claims)
-        self._running[name] = running
-        # A daemon thread: a call to a store that hangs must not keep the process from ending.
-        running.thread = threading.Thread(target=self._run, args=(name, running), name=name, daemon=True)
-        running.thread.start()
+    def _begin(self, offer: Offer) -> bool:
+        """Begin a step; False for one that cannot even be begun, and has ended by that."""
+        step = offer.step
+        try:
+            running = _Running(step, offer.world(), offer.claims)
+            # A daemon thread: a call to a store that hangs must not keep the process from ending.
+            thread = threading.Thread(target=self._run, args=(running,), name=step.id, daemon=True)
+            running.thread = thread
+            try:
+                thread.start()
+            except RuntimeError as error:
+                fix = "It is tried again; raise the limit on processes and threads, or train less at a time"
+                raise Transient(
+                    f"the machine gives it no thread: {error}", where=step.resource, fix=fix
+                ) from error
+        except Exception as error:
+            outcome = Failed(as_mlops_error(error, where=step.resource))
+            self._end(Ended(step, offer.revision, outcome, 0.0, wanted=True))
+            self.ended()
+            return False
+        self._running[step.id] = running  # its thread finds it here: it needs the lock to end
+        return True
 
-    def _run(self, name: str, running: _Running) -> None:
+    def _run(self, running: _Running) -> None:
         began = self.monotonic()
         try:
             self.began(running.step, running.world)
             outcome = self.execute(running.world, running.step)
         except Exception as error:  # a step must not seem to run for ever
-            outcome = Failed(Defect(f"{type(error).__name__}: {error}", where=running.step.resource))
-            outcome.error.__cause__ = error
+            outcome = Failed(as_mlops_error(error, where=running.step.resource))
         with self._lock:
-            self._count += 1
-            self._ends[name] = self._count
-            del self._running[name]
+            del self._running[running.step.id]
             revision = running.world.desired.revision
             seconds = self.monotonic() - began
-            self._done.append(Ended(running.step, revision, outcome, seconds, running.wanted))
+            self._end(Ended(running.step, revision, outcome, seconds, running.wanted))
             self._fill()
         self.ended()
+
+    def _end(self, ended: Ended) -> None:
+        self._count += 1
+        self._ends[ended.step.id] = self._count
+        self._done.append(ended)
 
 
 def _fits(claim: Claim, taken: Mapping[str, float]) -> bool:

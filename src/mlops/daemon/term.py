@@ -247,7 +247,8 @@ class Term:
         def world(step: Step) -> Callable[[], World]:
             return lambda: self._surroundings(view.around(step), Waits(wait=True))
 
-        return [Offer(step, claims(whole, step), world(step)) for step in steps]
+        revision = view.desired.revision
+        return [Offer(step, claims(whole, step), world(step), revision) for step in steps]
 
     def _surroundings(self, view: View, waits: Waits) -> World:
         world = self.controller.world(view, self.journal, self.lease.check, waits)
