@@ -56,15 +56,20 @@ def walk(
         )
 
     def settle(name: str, outcome: Outcome) -> None:
-        outcomes[name] = outcome
-        for dependent in dependents.get(name, ()):
-            missing[dependent] -= 1
-            if missing[dependent] == 0:
-                obstacle = _obstacle(order[dependent][1], outcomes)
-                if obstacle is None:
-                    release(dependent)
-                else:
-                    settle(dependent, obstacle)
+        settled = [(name, outcome)]
+        while (
+            settled
+        ):  # no recursion: a function that refers to itself keeps what it knows until the collector runs
+            name, outcome = settled.pop()
+            outcomes[name] = outcome
+            for dependent in dependents.get(name, ()):
+                missing[dependent] -= 1
+                if missing[dependent] == 0:
+                    obstacle = _obstacle(order[dependent][1], outcomes)
+                    if obstacle is None:
+                        release(dependent)
+                    else:
+                        settled.append((dependent, obstacle))
 
     for name, count in missing.items():
         if count == 0:
