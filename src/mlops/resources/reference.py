@@ -27,8 +27,6 @@ from mlops.resources.quantities import DURATION_PATTERN, SIZE_PATTERN
 # Fields that are read and checked, but that nothing acts on yet: what happens where one is given.
 NOT_YET: Final[Mapping[str, Mapping[str, str]]] = {
     "Project": {
-        "spec.source.branch": "Nothing follows a branch: `mlops apply` takes HEAD or `--revision`.",
-        "spec.source.interval": "There is no daemon that asks git.",
         "spec.source.verify": "Signatures are not checked.",
         "spec.forge": "Nothing talks to a forge.",
         "spec.groups": "Approvals are not read, so stages that ask for one stay closed.",
