@@ -79,12 +79,13 @@ def standings(state: StateReader) -> dict[str, Standing]:
     """What was written before, by `Kind/name`; empty when the state was lost."""
     rows = state.all(NAMESPACE)
     revision = rows.pop(_REVISION, b"").decode()
-    found = {}
-    for name, raw in rows.items():
-        row = json.loads(raw)
-        failure = Failure(**row["failure"]) if "failure" in row else None
-        found[name] = Standing(revision, {t: tuple(v) for t, v in row["since"].items()}, failure)
-    return found
+    return {name: _standing(row, revision) for name, row in rows.items()}
+
+
+def _standing(row: bytes, revision: str) -> Standing:
+    plain = json.loads(row)
+    failure = Failure(**plain["failure"]) if "failure" in plain else None
+    return Standing(revision, {t: tuple(v) for t, v in plain["since"].items()}, failure)
 
 
 def with_failure(made: Assessment, failure: Failure | None) -> Assessment:
@@ -135,8 +136,7 @@ class Recorder:
     now: Callable[[], float]
     told: Callable[[Event], None] = lambda event: None
     _written: dict[str, bytes] | None = None
-    _before: dict[str, Standing] = field(default_factory=dict)
-    _assessed: Mapping[Key, Assessment] | None = None
+    _assessed: Mapping[Key, Assessment] = field(default_factory=dict)
     _failures: Mapping[str, Failure] = field(default_factory=dict)
     _blocked: frozenset[Block] = frozenset()
     _unwritten: list[Event] = field(default_factory=list)
@@ -183,14 +183,18 @@ class Recorder:
         """Write every resource's conditions as they stand at `revision`, and its failure by `Kind/name`."""
         failures = failures or {}
         if self._written is None:
-            self._written, self._before = self.state.all(NAMESPACE), standings(self.state)
+            self._written = self.state.all(NAMESPACE)
         rows = {_REVISION: revision.encode()}
         if assessments is self._assessed and failures == self._failures:
             rows = {**self._written, **rows}
         else:
             moment = timestamp(self.now())
             for key, made in assessments.items():
-                rows[str(key)] = self._row(str(key), made, failures.get(str(key)), revision, moment)
+                name = str(key)
+                row, failure = self._written.get(name), failures.get(name)
+                if row is None or failure != self._failures.get(name) or self._assessed.get(key) != made:
+                    row = self._row(made, failure, row, moment)
+                rows[name] = row
         changed = {name: row for name, row in rows.items() if self._written.get(name) != row}
         gone = self._written.keys() - rows.keys()
         if changed:
@@ -199,12 +203,12 @@ class Recorder:
             self.state.delete_many(NAMESPACE, gone)
         self._written, self._assessed, self._failures = rows, assessments, dict(failures)
 
-    def _row(self, name: str, made: Assessment, failure: Failure | None, revision: str, moment: str) -> bytes:
-        shown = with_failure(made, failure)
-        conditions = conditions_json(shown, self._before.get(name), revision, moment)
-        since = {row["type"]: (row["status"], row["reason"], row["since"]) for row in conditions}
-        self._before[name] = Standing(revision, since, failure)
-        row: dict[str, Any] = {"since": since}
+    def _row(self, made: Assessment, failure: Failure | None, written: bytes | None, moment: str) -> bytes:
+        before = _standing(written, "") if written is not None else None
+        conditions = conditions_json(with_failure(made, failure), before, "", moment)
+        row: dict[str, Any] = {
+            "since": {one["type"]: (one["status"], one["reason"], one["since"]) for one in conditions}
+        }
         if failure is not None:
             plain = replace(failure, message=self.redactor.redact(failure.message))
             row["failure"] = {name: getattr(plain, name) for name in Failure.__dataclass_fields__}

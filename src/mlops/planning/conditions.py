@@ -46,6 +46,10 @@ class Condition:
     message: str = ""
 
 
+_NOTHING_TO_DO: Final = Condition("Reconciling", "False", "NothingToDo")  # of nearly all of them
+_NOT_STALLED: Final = Condition("Stalled", "False", "NotStalled")
+
+
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """What planning found out about one resource; `status` is the kind's own part of `get -o json`."""
@@ -104,8 +108,8 @@ def assess(
         )
     standing = [
         ready,
-        Condition("Reconciling", "True" if steps else "False", "StepsPlanned" if steps else "NothingToDo"),
-        Condition("Stalled", "True" if stalled else "False", ready.reason if stalled else "NotStalled"),
+        Condition("Reconciling", "True", "StepsPlanned") if steps else _NOTHING_TO_DO,
+        Condition("Stalled", "True", ready.reason) if stalled else _NOT_STALLED,
     ]
     return Assessment(
         key, sync, health, (*standing, *conditions), tuple(steps), tuple(blocks), dict(status or {})
