@@ -23,6 +23,7 @@ from typing import Any, Final, TextIO
 
 LOGGER: Final = logging.getLogger("mlops")
 LONGEST: Final = 16_384  # characters of one value
+RETRYING: Final = "urllib3.connectionpool"  # warns of each try of a call; that it failed is told by who called
 _PIECE: Final = (
     select.PIPE_BUF
 )  # bytes that a pipe takes without blocking when it says that it can be written to
@@ -58,6 +59,7 @@ def logging_to(
     human = stream.isatty() if human is None else human
     handler = Lines(stream)
     handler.setFormatter((ForPeople if human else ForPrograms)(redact))
+    handler.addFilter(lambda record: record.name != RETRYING or record.levelno > logging.WARNING)
     root = logging.getLogger()
     handlers, root_level, own_level = root.handlers[:], root.level, LOGGER.level
     mlflow = os.environ.get("MLFLOW_CONFIGURE_LOGGING")
