@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mlops.daemon.retries import backoff
-from mlops.daemon.wakeups import FILES, REVISION, WEBHOOK
-from mlops.errors import MlopsError, Transient
+from mlops.daemon.wakeups import FILES, REVISION
+from mlops.errors import MlopsError, as_mlops_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 JITTER: Final = 0.1  # of the interval: daemons that were started together do not ask the host together
 DEBOUNCE: Final = 0.2  # seconds of quiet in the working tree before its files are looked at
+LONGEST_QUIET: Final = 2.0  # seconds that this is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,9 @@ class LocalBranch:
             self._watch_files()
 
     def head(self) -> Head:
-        if self.files:
-            return Head(self.repository.head())
         branch = self._branch
-        sha = self.repository.tip(branch) if branch is not None else self.repository.head()
-        if branch is None:
+        sha = self.repository.tip(branch)
+        if branch is None:  # what is checked out
             return Head(sha, None if sha is not None else "there is no commit yet")
         if sha is not None:
             self._last = sha
@@ -117,7 +116,7 @@ class LocalBranch:
     def _watch_files(self) -> None:
         from mlops.source.watching import watch_files
 
-        quiet = _Quiet(DEBOUNCE, lambda: self._moved(FILES))
+        quiet = _Quiet(DEBOUNCE, LONGEST_QUIET, lambda: self._moved(FILES))
         self._watches.callback(quiet.close)
         try:
             self._watches.enter_context(watch_files(self.root, quiet.touch, ignore=(".git", ".mlops")))
@@ -176,28 +175,27 @@ class RemoteBranch:
             self._news.wait(max(pause, backoff(failures)) if failures else pause)
 
     def _fetch(self) -> bool:
-        branch, before, began = self.branch, self.repository.tip(self.branch), self.monotonic()
-        told = self._problem
+        """Fetch once; whatever goes wrong is said and tried again, since nobody else would go on."""
+        branch, before, began = self.branch, self._tip(), self.monotonic()
+        told, sha = self._problem, before
+        failed: MlopsError | None = None
         try:
-            sha = self._fetched(branch)
-        except MlopsError as error:
-            self._problem = str(error)
-            self.fetched(self.monotonic() - began, error)
-            sha, well = before, False
-        else:
+            sha = self.mirror.fetch(branch)
             self._problem = _no_branch(branch, "the remote") if sha is None else None
-            self.fetched(self.monotonic() - began, None)
-            well = True
+        except Exception as error:
+            failed = as_mlops_error(error, where="the mirror")
+            self._problem = str(failed)
+        self.fetched(self.monotonic() - began, failed)
         if sha != before or self.mirror.brought or self._problem != told:
-            self._moved(WEBHOOK if self._news.is_set() else REVISION)
-        return well
+            self._moved(REVISION)
+        return failed is None
 
-    def _fetched(self, branch: str) -> str | None:
+    def _tip(self) -> str | None:
+        """Where the branch stands here; None also where its ref is damaged, which a fetch may mend."""
         try:
-            return self.mirror.fetch(branch)
-        except OSError as error:  # a disk that is full must not end the thread
-            what = f"the mirror cannot be written: {error.strerror or error}"
-            raise Transient(what, where=str(error.filename or ""), fix="It is fetched again") from error
+            return self.repository.tip(self.branch)
+        except (MlopsError, OSError):
+            return None
 
 
 def _no_branch(branch: str, where: str) -> str:
@@ -206,22 +204,41 @@ def _no_branch(branch: str, where: str) -> str:
 
 @dataclass(slots=True)
 class _Quiet:
-    """Calls `then` once nothing has happened for `seconds`: an editor saves in several steps."""
+    """Calls `then` once nothing has happened for `seconds`: an editor saves in several steps.
+
+    Where something happens all the time, a log that a program writes, it is called every `longest` seconds.
+    """
 
     seconds: float
+    longest: float
     then: Callable[[], None]
+    _first: float = 0.0  # of what `then` was not called for yet
+    _last: float = 0.0
     _timer: threading.Timer | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def touch(self) -> None:
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = threading.Timer(self.seconds, self.then)
-            self._timer.daemon = True
-            self._timer.start()
+            self._last = time.monotonic()
+            if self._timer is None:
+                self._first = self._last
+                self._look_in(self.seconds)
 
     def close(self) -> None:
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
+
+    def _look_in(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._look)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _look(self) -> None:
+        with self._lock:
+            left = min(self._last + self.seconds, self._first + self.longest) - time.monotonic()
+            if left > 0:
+                self._look_in(left)
+                return
+            self._timer = None
+        self.then()

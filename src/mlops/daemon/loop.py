@@ -8,17 +8,16 @@ pass starts from what is.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mlops.daemon import wakeups
-from mlops.daemon.following import Following
+from mlops.daemon.following import Following, Head
 from mlops.daemon.journal import Journal
 from mlops.daemon.retries import backoff
 from mlops.daemon.term import Term
 from mlops.daemon.wakeups import Wakeups
-from mlops.errors import MlopsError, Stalled
+from mlops.errors import Defect, MlopsError, as_mlops_error
 from mlops.state import Holder, LeaseHeld, LeaseLost, acquire
 from mlops.state.lease import described
 
@@ -37,8 +36,8 @@ class Pace:
 
     Attributes:
         glance: between two looks at what cannot wake the loop: the store's change counter, requests.
-        rest: after a pass, times what it took, before a mere change in MLflow leads to the next one: training
-            that logs all the time must not keep the loop busy.
+        rest: after a pass, times what it took, before a mere change in MLflow, or a step that is due again, leads
+            to the next one: neither training that logs all the time nor many failures keep the loop busy.
         least: the shortest such rest.
     """
 
@@ -86,7 +85,8 @@ class Daemon:
                     return
                 except LeaseLost as error:
                     self.journal.say("LeaseLost", str(error), warning=True)
-                except MlopsError as error:
+                except Exception as error:  # whatever it is, it is tried again: nobody else would
+                    self.stands_by = False
                     self._put_off(error)
                     self._wait_for_news()
         finally:
@@ -103,15 +103,23 @@ class Daemon:
     def _moved(self, reason: str) -> None:
         """The branch or the files may have moved: a pass over an older revision gives way at once."""
         self.wakeups.wake(reason)
-        with suppress(MlopsError):  # the pass that was woken says what is wrong; whoever watches goes on
-            if (term := self.term) is not None and term.outdated(self.following.head().sha):
-                term.interrupt()
+        term, head = self.term, self._head()
+        if term is not None and head is not None and term.outdated(head.sha):
+            term.interrupt()
+
+    def _head(self) -> Head | None:
+        """Where the branch stands; None where that cannot be read, of which the next pass tells."""
+        try:
+            return self.following.head()
+        except (MlopsError, OSError):
+            return None
 
     def _wait_for_news(self) -> None:
-        """Sleep until it is time to try again, or the branch moved."""
+        """Sleep until it is time to try again, or there is news; nobody tells of a branch not followed yet."""
+        before = self._head()
         while not self.stopping.is_set() and (left := self._not_before - self.controller.monotonic()) > 0:
-            self.wakeups.wait(min(left, 60.0))
-            if wakeups.REVISION in self.wakeups.take():
+            self.wakeups.wait(min(left, self.pace.glance))
+            if self.wakeups.take() & wakeups.NEWS or self._head() != before:
                 return
 
     def _open(self) -> None:
@@ -168,7 +176,7 @@ class Daemon:
             term.glance()
         except LeaseLost:
             raise
-        except MlopsError as error:  # a disk that is full, a database that is locked: it goes by
+        except Exception as error:  # a disk that is full, a database that is locked: it goes by
             if self.controller.monotonic() >= self._not_before:
                 self._put_off(error)
 
@@ -183,9 +191,9 @@ class Daemon:
             reasons |= {wakeups.RETRY}
         later: frozenset[str] = frozenset()
         if now < self._not_before:  # the stores were out of reach a moment ago: only news is a reason
-            later = reasons - {wakeups.REVISION, wakeups.FILES, wakeups.REQUEST, wakeups.WEBHOOK}
+            later = reasons - wakeups.NEWS
         elif now < self._rested:
-            later = reasons & {wakeups.LEDGER}
+            later = reasons & {wakeups.LEDGER, wakeups.RETRY}
         if reasons - later:
             return reasons
         self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
@@ -196,7 +204,7 @@ class Daemon:
         now, term = self.controller.monotonic(), self.term
         due = [self._next_pass]
         if term is not None and (retry := term.due()) is not None:
-            due.append(retry)
+            due.append(max(retry, self._rested))
         if self.wakeups.kept:
             due.append(max(self._rested, self._not_before))
         return max(min(due), self._not_before) - now
@@ -210,10 +218,8 @@ class Daemon:
             self.journal.well()
         except LeaseLost:
             raise
-        except MlopsError as error:
+        except Exception as error:  # also a defect: the loop goes on, and says where it was
             self._put_off(error)
-        except Exception as error:  # a defect: the loop goes on, and says where it was
-            self._put_off(Stalled(f"{type(error).__name__}: {error}", fix="Report this."), defect=error)
         finally:
             ended = self.controller.monotonic()
             # What could not be looked at is looked at again soon, however long the interval is.
@@ -223,8 +229,9 @@ class Daemon:
             self._took = ended - began
             self.journal.passed(reasons, ended - began, result)
 
-    def _put_off(self, error: MlopsError, defect: Exception | None = None) -> None:
+    def _put_off(self, error: Exception) -> None:
         self._failures += 1
         pause = backoff(self._failures)
         self._not_before = self.controller.monotonic() + pause
-        self.journal.outage(error, pause, defect)
+        told = as_mlops_error(error)
+        self.journal.outage(told, pause, error if isinstance(told, Defect) else None)

@@ -17,6 +17,7 @@ WEBHOOK: Final = "webhook"
 RETRY: Final = "retry"
 UNSETTLED: Final = "unsettled"  # the last pass left something that can be done at once
 START: Final = "start"
+NEWS: Final = frozenset({REVISION, FILES, REQUEST, WEBHOOK})  # what may end an outage, and is never put off
 
 
 @dataclass(slots=True)
