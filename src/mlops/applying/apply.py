@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -13,7 +13,7 @@ from mlops.applying.train import train
 from mlops.applying.walk import WORKERS, Claim, Claims, walk
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Transient, as_mlops_error
-from mlops.observation.observed import Ledger
+from mlops.observation.observed import Ledger, ObservedVersion
 from mlops.planning.authority import asked_tag
 from mlops.planning.context import (
     APPLIED_AT,
@@ -77,21 +77,27 @@ def apply(world: World, plan: Plan) -> Applied:
 
 
 def _linked(world: World, plan: Plan, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
-    """Link logged models to the versions made of them: for MLflow's pages only, so a fault undoes nothing."""
-    bound = [world.versions[model][number] for model, number in world.bound.values()]
-    if not bound:
+    error = link(world, [world.versions[model][number] for model, number in world.bound.values()])
+    if error is None:
         return outcomes
+    unlinked = {
+        step.id: Done(f"{outcome.detail}; MLflow's page of the logged model lacks it: {error.what}")
+        for step in plan.steps
+        if isinstance(step.work, BindVersion) and isinstance(outcome := outcomes.get(step.id), Done)
+    }
+    return {**outcomes, **unlinked}
+
+
+def link(world: World, versions: Collection[ObservedVersion]) -> MlopsError | None:
+    """Link logged models to the versions made of them: for MLflow's pages only, so a fault undoes nothing."""
+    if not versions:
+        return None
     try:
         world.check_lease()
-        world.tracker.link_versions((version.source, version.model, version.number) for version in bound)
+        world.tracker.link_versions((version.source, version.model, version.number) for version in versions)
     except MlopsError as error:
-        unlinked = {
-            step.id: Done(f"{outcome.detail}; MLflow's page of the logged model lacks it: {error.what}")
-            for step in plan.steps
-            if isinstance(step.work, BindVersion) and isinstance(outcome := outcomes.get(step.id), Done)
-        }
-        return {**outcomes, **unlinked}
-    return outcomes
+        return error
+    return None
 
 
 def in_force(desired: Desired, ledger: Ledger) -> bool:

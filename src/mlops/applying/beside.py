@@ -32,6 +32,7 @@ class Ended:
     revision: str
     outcome: Outcome
     seconds: float
+    world: World | None  # that it ran in; None for one that could not begin
     wanted: bool  # false: cancelled, because a later revision does not ask for it
 
 
@@ -68,7 +69,7 @@ class Beside:
     ended: Callable[[], None]
     monotonic: Callable[[], float]
     _running: dict[str, _Running] = field(default_factory=dict)
-    _waiting: dict[str, Offer] = field(default_factory=dict)
+    _waiting: dict[Claims, dict[str, Offer]] = field(default_factory=dict)  # by what they claim, in order
     _done: list[Ended] = field(default_factory=list)
     _ends: dict[str, int] = field(default_factory=dict)  # step id → the count of ends at its own
     _count: int = 0
@@ -98,18 +99,18 @@ class Beside:
                     running.world.stop.set()
                     cancelled.append(running.step)
             self._ends = {name: count for name, count in self._ends.items() if count > mark}
-            self._waiting = {
-                offer.step.id: offer
-                for offer in offers
-                if offer.step.id not in self._running and offer.step.id not in self._ends
-            }
+            self._waiting = {}
+            for offer in offers:
+                if offer.step.id not in self._running and offer.step.id not in self._ends:
+                    self._waiting.setdefault(offer.claims, {})[offer.step.id] = offer
             self._fill()
             return tuple(cancelled)
 
     def taken(self) -> Mapping[str, bool]:
         """Ids of the steps that run (True) or wait for their turn (False)."""
         with self._lock:
-            return dict.fromkeys(self._waiting, False) | dict.fromkeys(self._running, True)
+            waiting = (name for alike in self._waiting.values() for name in alike)
+            return dict.fromkeys(waiting, False) | dict.fromkeys(self._running, True)
 
     def take_ended(self) -> list[Ended]:
         """What ended since the last call, oldest first."""
@@ -137,14 +138,15 @@ class Beside:
         for running in self._running.values():
             for claim in running.claims:
                 taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
-        for name, offer in list(self._waiting.items()):
-            if self._closed or len(self._running) >= WORKERS:
-                return
-            if all(_fits(claim, taken) for claim in offer.claims):
-                del self._waiting[name]
-                if self._begin(offer):
-                    for claim in offer.claims:
+        for wanted, alike in list(self._waiting.items()):
+            while alike and all(_fits(claim, taken) for claim in wanted):
+                if self._closed or len(self._running) >= WORKERS:
+                    return
+                if self._begin(alike.pop(next(iter(alike)))):
+                    for claim in wanted:
                         taken[claim.name] = taken.get(claim.name, 0.0) + claim.amount
+            if not alike:
+                self._waiting.pop(wanted, None)
 
     def _begin(self, offer: Offer) -> bool:
         """Begin a step; False for one that cannot even be begun, and has ended by that."""
@@ -163,7 +165,7 @@ class Beside:
                 ) from error
         except Exception as error:
             outcome = Failed(as_mlops_error(error, where=step.resource))
-            self._end(Ended(step, offer.revision, outcome, 0.0, wanted=True))
+            self._end(Ended(step, offer.revision, outcome, 0.0, None, wanted=True))
             self.ended()
             return False
         self._running[step.id] = running  # its thread finds it here: it needs the lock to end
@@ -180,7 +182,7 @@ class Beside:
             del self._running[running.step.id]
             revision = running.world.desired.revision
             seconds = self.monotonic() - began
-            self._end(Ended(running.step, revision, outcome, seconds, running.wanted))
+            self._end(Ended(running.step, revision, outcome, seconds, running.world, running.wanted))
             self._fill()
         self.ended()
 

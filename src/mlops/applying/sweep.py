@@ -55,6 +55,9 @@ def _worked(world: World) -> list[str]:
 
 
 def _close(world: World, run: ObservedRun) -> None:
+    fresh = world.tracker.run(run.run_id)
+    if fresh is None or not is_open(fresh):  # a step beside the loop has closed it since it was observed
+        return
     work = world.home / "work" / run.run_id
     task = read_task(work)
     executor = world.executor(task.executor if task is not None else "local")

@@ -57,8 +57,14 @@ class Journal:
 
     def began(self, step: Step, world: World) -> None:
         """A step beside the loop begins."""
-        revision = world.desired.revision
-        self.say("Begun", step.reason, resource=step.resource, step=step.id, revision=revision)
+        logs.event(
+            "Begun",
+            step.reason,
+            level=logging.INFO if step.action == "train" else logging.DEBUG,
+            resource=step.resource,
+            step=step.id,
+            revision=world.desired.revision,
+        )
 
     def started(self, step: Step) -> None:
         """A step of the walk begins; what came of it is an event, or the next pass's to find out."""

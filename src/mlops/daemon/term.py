@@ -6,11 +6,12 @@ revision is in force, look again if anything was done, and record status and eve
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops.applying.apply import Applied, claims, execute
+from mlops.applying.apply import Applied, claims, execute, link
 from mlops.applying.beside import Beside, Ended, Offer, is_slow
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.applying.status import Failure, Recorder
@@ -25,7 +26,7 @@ from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
-from mlops.planning.work import TrainTrial
+from mlops.planning.work import BindVersion, TrainTrial
 from mlops.state import Event
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class Term:
     def outdated(self, head: str | None) -> bool:
         """Whether the walk under way is of another revision than `head`."""
         return self._world is not None and head is not None and head != self.head.sha
+
+    @property
+    def crowded(self) -> bool:
+        """Whether steps wait for their turn beside the loop."""
+        return not all(self.beside.taken().values())
 
     def interrupt(self) -> None:
         """Let the walk under way end after the steps that it is at."""
@@ -242,13 +248,28 @@ class Term:
             self._tell(step.resource, "Cancelled", plan.revision, step.id)
 
     def _offers(self, view: View, steps: Iterable[Step]) -> list[Offer]:
-        whole = self._surroundings(view, Waits(wait=False))
+        shared = self._surroundings(view, Waits(wait=True))
 
         def world(step: Step) -> Callable[[], World]:
-            return lambda: self._surroundings(view.around(step), Waits(wait=True))
+            if isinstance(step.work, TrainTrial):  # hours, maybe: it keeps no more than it needs
+                return lambda: self._surroundings(view.around(step), Waits(wait=True))
+            return lambda: replace(shared, stop=threading.Event(), cancel_jobs=False)
 
         revision = view.desired.revision
-        return [Offer(step, claims(whole, step), world(step), revision) for step in steps]
+        return [Offer(step, claims(shared, step), world(step), revision) for step in steps]
+
+    def _link(self, ended: Iterable[Ended]) -> None:
+        """Show what was bound on MLflow's pages of the logged models, all in one go."""
+        worlds = [(one.world, one.step.work) for one in ended if isinstance(one.outcome, Done)]
+        bound = [
+            (world, version)
+            for world, work in worlds
+            if world is not None
+            and isinstance(work, BindVersion)
+            and (version := world.version(work.name)) is not None
+        ]
+        if bound and (error := link(bound[0][0], [version for _, version in bound])) is not None:
+            self.controller.on_warning(f"MLflow's pages of logged models lack versions: {error}")
 
     def _surroundings(self, view: View, waits: Waits) -> World:
         world = self.controller.world(view, self.journal, self.lease.check, waits)
@@ -284,6 +305,7 @@ class Term:
         return min((at for at in (self.retries.due(self._tried), self._soon) if at is not None), default=None)
 
     def _record_ended(self, ended: list[Ended]) -> None:
+        self._link(ended)
         now = self.controller.monotonic()
         for one in ended:
             if one.wanted:
