@@ -11,6 +11,7 @@ from mlops.errors import MlopsError
 from mlops.resources.documents import Record
 from mlops.resources.key import Key
 from mlops.resources.kinds import MODELS, Resource
+from mlops.resources.sharing import share
 
 
 class Built(Mapping[Key, Resource]):
@@ -55,10 +56,11 @@ class Built(Mapping[Key, Resource]):
 
 def _build(record: Record) -> Resource:
     try:
-        return cast(Resource, MODELS[record.key.kind].model_validate(record.values))
+        resource = cast(Resource, MODELS[record.key.kind].model_validate(record.values))
     except ValidationError:
         # Only valid files are kept, under a digest: somebody wrote into the cache.
         what = f"the cache holds a {record.key} that no file declares"
         raise MlopsError(
             what, where=record.location, fix="Delete the state database; it is rebuilt."
         ) from None
+    return share(resource)

@@ -20,6 +20,7 @@ from mlops.resources.kinds import MODELS, AnyResource, Resource
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Finding, Problem, field_name, shown
 from mlops.resources.rules import break_rules
+from mlops.resources.sharing import share
 from mlops.resources.translation import findings_of
 from mlops.resources.yaml_places import BrokenText, LocatedDocument, read_documents
 from mlops.resources.yaml_reading import Start, Unusual, read_values
@@ -145,7 +146,8 @@ def _read_fast(file: str, text: str, nearest: Nearest) -> FileContent | None:
     for value in values:
         if any(break_rules(value["kind"], value, nearest)):
             return None
-    return FileContent(_valid_records(file, starts, values, resources), payload=payload)
+    records = _valid_records(file, starts, values, [share(resource) for resource in resources])
+    return FileContent(records, payload=payload)
 
 
 def _read_slowly(file: str, text: str, nearest: Nearest) -> FileContent:
