@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from mlops.applying.train import ORIGIN
 from mlops.errors import Stalled
 from mlops.execution.local import LocalExecutor
 from mlops.observation.observed import Ledger, Observed, ObservedRun
-from mlops.planning.runs import FINGERPRINT
+from mlops.planning.runs import FINGERPRINT, OUTCOME
 from mlops.state import LeaseLost
 
 
@@ -36,7 +37,7 @@ def world(tmp_path: Path, closed: list[str], error: Exception) -> Any:
         origin="here",
         busy=set(),
         check_lease=lambda: None,
-        tracker=SimpleNamespace(terminate=terminate, tag_run=lambda run_id, tags: None),
+        tracker=SimpleNamespace(terminate=terminate, tag_run=lambda run_id, tags: None, run=runs.get),
     )
 
 
@@ -52,4 +53,15 @@ def test_a_lost_lease_stops_all(tmp_path: Path) -> None:
     closed: list[str] = []
     with pytest.raises(LeaseLost):
         sweep(world(tmp_path, closed, LeaseLost("the lease was lost")))
+    assert closed == []
+
+
+def test_a_run_that_was_closed_since_it_was_observed_is_left_as_it_is(tmp_path: Path) -> None:
+    closed: list[str] = []
+    around = world(tmp_path, closed, Stalled("it is not reached"))
+    seen = around.tracker.run
+    around.tracker.run = lambda run_id: replace(
+        seen(run_id), tags={**seen(run_id).tags, OUTCOME: "succeeded"}
+    )
+    assert sweep(around) == ()
     assert closed == []
