@@ -12,7 +12,7 @@ import pytest
 
 from mlops.errors import Stalled, Transient
 from mlops.tracking import Tracker
-from mlops.tracking.faults import translated
+from mlops.tracking.faults import Raced, translated
 
 
 def test_an_unreachable_server_is_transient_and_keeps_its_password(
@@ -39,12 +39,24 @@ def test_a_file_that_is_no_database_is_stalled(tmp_path: Path) -> None:
     ("said", "kind"),
     [
         ("database is locked", Transient),
-        ("attempt to write a readonly database", Stalled),
-        ("database or disk is full", Stalled),
+        ("attempt to write a readonly database", Transient),
+        ("database or disk is full", Transient),
+        ("unable to open database file", Transient),
+        ("database disk image is malformed", Stalled),
     ],
 )
 def test_database_faults(said: str, kind: type[Exception]) -> None:
     assert isinstance(translated(sqlite3.OperationalError(said), "writing", "sqlite:///x"), kind)
+
+
+def test_what_two_clients_of_a_server_wrote_at_once_is_written_again() -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import BAD_REQUEST
+
+    said = "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name"
+    assert isinstance(translated(MlflowException(said, BAD_REQUEST), "logging", "http://x"), Raced)
+    refused = MlflowException("a tag is too long", BAD_REQUEST)
+    assert isinstance(translated(refused, "logging", "http://x"), Stalled)
 
 
 def test_faults_that_are_not_mlflows_stay_what_they_are() -> None:

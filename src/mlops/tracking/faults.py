@@ -28,14 +28,10 @@ _PASSING = frozenset(
 )
 _MISSING = frozenset({"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
 _REFUSED = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
-_SETTLED_BY_HAND = (
-    "readonly database",
-    "unable to open database",
-    "is full",
-    "no such table",
-    "malformed",
-    "not a database",
-)
+_OF_THE_DISK = ("readonly database", "unable to open database", "is full")  # goes by without a change in git
+_SETTLED_BY_HAND = ("no such table", "malformed", "not a database")
+_CONFLICT = re.compile(r"\(\w[\w.]*\.(IntegrityError|UniqueViolation)\)")  # as a server passes it on
+_CHECK_FILE = "Check the database's file, its rights and the disk."
 _RETRY = "See that it is up and can be reached from here, then run this again."
 _URL_SECRET = re.compile(r"(\w[\w+.-]*://)[^/\s@]+@")
 
@@ -116,6 +112,8 @@ def _of_mlflow(error: Exception, doing: str, where: str) -> MlopsError:
         if "API request to" in str(error):
             return Transient(f"{doing}: the store cannot be reached", where=where, fix=_RETRY)
         return Transient(said, where=where, fix=_RETRY)
+    if _CONFLICT.search(str(error)):
+        return Raced(f"{doing}: another client wrote the same at once", where=where, fix=_RETRY)
     return Stalled(said, where=where, fix="Correct what MLflow refuses, then apply again.")
 
 
@@ -123,9 +121,9 @@ def _of_database(error: BaseException, doing: str, where: str) -> MlopsError:
     original = getattr(error, "orig", None) or error
     said = _line(original)
     if any(words in said for words in _SETTLED_BY_HAND):
-        return Stalled(
-            f"{doing}: {said}", where=where, fix="Check the database's file, its rights and the disk."
-        )
+        return Stalled(f"{doing}: {said}", where=where, fix=_CHECK_FILE)
+    if any(words in said for words in _OF_THE_DISK):
+        return Transient(f"{doing}: {said}", where=where, fix=_CHECK_FILE)
     if isinstance(original, sqlite3.IntegrityError) or type(error).__name__ == "IntegrityError":
         return Raced(f"{doing}: another process wrote the same at once", where=where, fix=_RETRY)
     kind = Raced if "database is locked" in said else Transient
