@@ -23,7 +23,7 @@ from typing import Any, Final, TextIO
 
 LOGGER: Final = logging.getLogger("mlops")
 LONGEST: Final = 16_384  # characters of one value
-RETRYING: Final = "urllib3.connectionpool"  # warns of each try of a call; that it failed is told by who called
+RETRYING: Final = "urllib3.connectionpool"  # warns of each try of a call; who called tells that it failed
 _PIECE: Final = (
     select.PIPE_BUF
 )  # bytes that a pipe takes without blocking when it says that it can be written to
