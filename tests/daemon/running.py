@@ -27,7 +27,7 @@ sys.path.append(str(Path(__file__).parents[1] / "lifecycle"))  # where forking a
 from forking import Ended, Fork, Forks
 from git_project import GitProject, document, experiment, promotion, version
 
-PATIENCE: Final = 20.0  # seconds after which something that has to come about will not
+PATIENCE: Final = 90.0  # seconds after which something that has to come about will not
 # What a fork changes before it runs: pauses after failures, and times of the lease, in seconds.
 HURRIED: Final = {
     "daemon.retries.FIRST": 0.5,
@@ -90,14 +90,14 @@ class Daemon:
         row: Row = until(found, lambda: f"{event} {fields} was not told\n{self}")[0]
         return row
 
-    def rests(self, patience: float = PATIENCE) -> None:
-        """Wait until nothing was logged for a moment."""
-        size, since = -1, time.monotonic()
-        deadline = since + patience
+    def rests(self) -> None:
+        """Wait until nothing happened for a moment; that a job goes on is nothing."""
+        told, since = -1, time.monotonic()
+        deadline = since + PATIENCE
         while time.monotonic() - since < 0.7:
             assert time.monotonic() < deadline, f"it comes to no rest\n{self}"
-            if (now := self.log.stat().st_size) != size:
-                size, since = now, time.monotonic()
+            if (now := sum(row["event"] != "Progress" for row in self.rows)) != told:
+                told, since = now, time.monotonic()
             time.sleep(0.05)
 
     def ended(self) -> int | None:
@@ -145,7 +145,7 @@ class Daemons:
         root: Path | None,
         *arguments: str,
         environ: Mapping[str, str] | None = None,
-        changed: Mapping[str, float] = HURRIED,
+        changed: Mapping[str, Any] = HURRIED,
     ) -> Daemon:
         """A daemon on the project at `root` (None for one with --source), as a fork."""
         where = ["--project", str(root)] if root is not None else []
@@ -173,14 +173,14 @@ class Daemons:
         """Another command on the project at `root`, to its end."""
         return self.start(root, *arguments).wait()
 
-    def start(self, root: Path, *arguments: str, changed: Mapping[str, float] = HURRIED) -> Fork:
+    def start(self, root: Path, *arguments: str, changed: Mapping[str, Any] = HURRIED) -> Fork:
         """The same, under way."""
         return self.forks.start("command", {}, dict(changed), ["--project", str(root), *arguments])
 
     def get(self, root: Path) -> dict[str, Any]:
         """What `mlops get` shows: its JSON, with the resources by `Kind/name`."""
         ended = self.run(root, "get", "-o", "json")
-        assert ended.code == 0, ended.stderr
+        assert ended.stdout, ended.stderr
         found: dict[str, Any] = json.loads(ended.stdout)
         return found | {"resources": {f"{row['kind']}/{row['name']}": row for row in found["resources"]}}
 
@@ -239,7 +239,7 @@ def sight(place: Path) -> Any:
 # -- what a fork may be
 
 
-def command(environ: dict[str, str], changed: dict[str, float], arguments: list[str]) -> int:
+def command(environ: dict[str, str], changed: dict[str, Any], arguments: list[str]) -> int:
     """One command line, with other values of what `changed` names in mlops."""
     from mlops.cli import run
 
