@@ -2,20 +2,26 @@
 
 In README.md and docs/ a ```console block is a session: its `$ ` lines are run, in order, each page going on where
 the page before it stopped, and every line of output that it shows has to come (numbers, hashes, times and paths
-aside; `…` stands for lines left out). `<!-- file: PATH -->` before a block writes it to that file,
-`<!-- edit: PATH -->` before a ```diff block makes that edit. A ```python block is run, too, unless it begins
-with `# not run here`. Everything else (```sh, ```text) is not.
+aside; `…` stands for lines left out). A line that ends in `&` runs beside the ones after it, on a terminal of its
+own, until `kill %1` or the end of its page: what it prints is looked for, and waited for, where the page shows it.
+`<!-- file: PATH -->` before a block writes it to that file, `<!-- edit: PATH -->` before a ```diff block makes
+that edit. A ```python block is run, too, unless it begins with `# not run here`. Everything else (```sh,
+```text) is not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +44,14 @@ DOCS = ROOT / "docs"
 TEMPLATE = ROOT / "src/mlops/cli/template"
 PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 SKIPPED = "# not run here"
+PATIENCE = 60.0  # seconds for a line of what runs beside to come
 _BLOCK = re.compile(r"^(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _SAME = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "TIME"),
+    (re.compile(r" on \S+ \(pid \d+"), " on HOST (pid PID"),
+    (re.compile(r"\bseconds=[\d.]+"), "seconds=NUMBER"),
     (re.compile(r"(?<![\w/.:-])/[\w./-]+"), "PATH"),
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "HASH"),
     (re.compile(r"\b\d+\.\d+ s\b"), "SECONDS"),
@@ -172,9 +182,47 @@ def test_every_tag_is_explained() -> None:
 def test_the_commands_shown_do_what_is_shown(tmp_path: Path) -> None:
     session = Session(tmp_path)
     for page in PAGES:
-        for block in blocks(page):
-            session.run(block)
+        try:
+            for block in blocks(page):
+                session.run(block)
+        finally:
+            session.stop_beside()
     assert session.ran > 10
+
+
+class Beside:
+    """A command that goes on while others are run, on a terminal, as its log is for people there."""
+
+    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        self._printed = bytearray()
+        self._reader = threading.Thread(target=self._read, args=(ours,), daemon=True)
+        self._reader.start()
+
+    def _read(self, terminal: int) -> None:
+        with contextlib.suppress(
+            OSError
+        ):  # Linux ends a terminal that nobody has open any more with an error
+            while data := os.read(terminal, 65536):
+                self._printed += data
+        os.close(terminal)
+
+    @property
+    def printed(self) -> str:
+        """All that it has printed, in whole lines."""
+        text = self._printed.decode("utf-8", "replace")
+        return text[: text.rfind("\n") + 1]
+
+    def stop(self) -> int:
+        """Tell it to end, and wait until it has; gives its exit code."""
+        self.process.terminate()
+        code = self.process.wait(60)
+        self._reader.join(10)
+        return code
 
 
 class Session:
@@ -183,6 +231,7 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ran = 0
+        self.beside: Beside | None = None
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "MLFLOW_"))
         }
@@ -219,22 +268,54 @@ class Session:
     def _console(self, block: Block) -> None:
         for chunk in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
             line, *shown = chunk.splitlines()
+            before = len(self._beside_since(0))
             printed = "".join(self._command(shlex.split(part)) for part in line.split(" && "))
-            came = {same(one) for one in printed.splitlines()}
-            missing = [one for one in shown if one.strip() not in ("", "…") and same(one) not in came]
-            assert not missing, f"{named(block.page)}: $ {line}\ndoes not print:\n{missing}\nbut:\n{printed}"
+            deadline = time.monotonic() + PATIENCE
+            while missing := self._missing(shown, printed, before):
+                if self.beside is None or time.monotonic() >= deadline:
+                    printed += self._beside_since(before)
+                    pytest.fail(f"{named(block.page)}: $ {line}\ndoes not print:\n{missing}\nbut:\n{printed}")
+                time.sleep(0.1)
+
+    def _missing(self, shown: list[str], printed: str, before: int) -> list[str]:
+        """The lines shown that neither the command has printed nor what runs beside it since."""
+        came = {same(one) for one in (printed + self._beside_since(before)).splitlines()}
+        return [one for one in shown if one.strip() not in ("", "…") and same(one) not in came]
+
+    def _beside_since(self, before: int) -> str:
+        return self.beside.printed[before:] if self.beside is not None else ""
 
     def _command(self, argv: list[str]) -> str:
-        if argv[0] == "cd":
-            self.folder = (self.folder / argv[1]).resolve()
-            return ""
+        match argv:
+            case ["cd", folder]:
+                self.folder = (self.folder / folder).resolve()
+                return ""
+            case [*command, "&"]:
+                assert self.beside is None, "one at a time"
+                self.beside = Beside([self._program(command[0]), *command[1:]], self.folder, self.environment)
+                self.ran += 1
+                return ""
+            case ["kill", "%1"]:
+                assert self.beside is not None
+                return self.stop_beside()
         return self._execute(argv)
 
+    def stop_beside(self) -> str:
+        """End what runs beside, if something does; gives all that it has printed."""
+        if self.beside is None:
+            return ""
+        beside, self.beside = self.beside, None
+        assert beside.stop() == 0, beside.printed
+        return beside.printed
+
+    def _program(self, name: str) -> str:
+        program = shutil.which(name, path=self.environment["PATH"])
+        assert program is not None, name
+        return program
+
     def _execute(self, argv: list[str]) -> str:
-        program = shutil.which(argv[0], path=self.environment["PATH"])
-        assert program is not None, argv[0]
         done = subprocess.run(
-            [program, *argv[1:]],
+            [self._program(argv[0]), *argv[1:]],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
