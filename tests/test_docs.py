@@ -11,7 +11,9 @@ that edit. A ```python block is run, too, unless it begins with `# not run here`
 
 from __future__ import annotations
 
+import configparser
 import contextlib
+import json
 import os
 import pty
 import re
@@ -176,6 +178,78 @@ def test_every_tag_is_explained() -> None:
         for name, value in vars(module).items():
             if name.isupper() and isinstance(value, str) and value.startswith("mlops."):
                 assert f"`{value}" in text, value
+
+
+def _shown(language: str) -> str:
+    return next(block.text for block in blocks(DOCS / "operations.md") if block.language == language)
+
+
+def _understood(command: list[str]) -> dict[str, object]:
+    """The options of a `mlops daemon …` line as the command itself reads them; one it refuses raises."""
+    at = command.index("daemon")
+    daemon = cli.get_command(click.Context(cli), "daemon")
+    assert daemon is not None
+    return daemon.make_context("daemon", command[at + 1 :], parent=click.Context(cli)).params
+
+
+def test_the_unit_shown_leaves_jobs_alone_and_systemd_takes_it(tmp_path: Path) -> None:
+    text = _shown("ini")
+    unit = configparser.ConfigParser(interpolation=None, strict=True)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(text)
+    service = dict(unit["Service"])
+    assert _understood(shlex.split(service["ExecStart"]))["source"]
+    assert service["KillMode"] == "process"  # the default ends the jobs with the daemon
+    assert service["OOMPolicy"] == "continue"  # the default stops the daemon for a job's sake
+    harmful = {
+        "PrivateTmp",
+        "RuntimeDirectory",
+        "PrivateDevices",
+        "DeviceAllow",
+        "ProtectClock",
+        "PrivatePIDs",
+    }
+    assert not service.keys() & {*harmful, "MemoryDenyWriteExecute", "ProcSubset", "PrivateUsers"}
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        return
+    file = tmp_path / "mlops-weather.service"
+    file.write_text(text.replace("/opt/mlops/bin/mlops", sys.executable))
+    done = subprocess.run([analyze, "verify", str(file)], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if file.name in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_the_container_file_shown_has_git_an_init_and_no_root() -> None:
+    joined = _shown("dockerfile").replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in joined.splitlines() if line.strip()]
+    known = {"FROM", "RUN", "USER", "WORKDIR", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+    assert [word for word, _ in lines if word not in known] == []
+    file = dict(lines)  # of RUN the last one
+    packages = next(rest for word, rest in lines if word == "RUN" and "apt-get install" in rest)
+    assert {"git", "tini", "ca-certificates", "openssh-client"} <= set(packages.split())
+    assert file["FROM"] == "python:3.11-slim"
+    assert file["USER"].split(":")[0].isdecimal()  # so that Kubernetes can see that it is not root
+    assert file["USER"].split(":")[0] != "0"
+    home = next(rest.split() for word, rest in lines if word == "RUN" and rest.startswith("useradd"))
+    assert home[home.index("--home-dir") + 1] == file["VOLUME"]  # else the volume is root's
+    assert json.loads(file["ENTRYPOINT"]) == ["tini", "--", "mlops"]
+    assert json.loads(file["CMD"])[0] == "daemon"
+    compile(json.loads(file["HEALTHCHECK"].partition("CMD ")[2])[2], "healthcheck", "exec")
+
+    shell = next(
+        b.text for b in blocks(DOCS / "operations.md") if b.language == "sh" and "docker run" in b.text
+    )
+    run = next(line for line in shell.replace("\\\n", " ").splitlines() if line.startswith("docker run"))
+    words = shlex.split(run)
+    asked = _understood(words)
+    volume = words[words.index("--volume") + 1].partition(":")[2]
+    assert volume == file["VOLUME"]
+    assert Path(str(asked["home"])).is_relative_to(volume)
+    port = str(asked["listen"]).rpartition(":")[2]
+    assert port == file["EXPOSE"]
+    assert f":{port}/healthz" in file["HEALTHCHECK"]
+    assert "--hostname" in words  # runs belong to host and home
 
 
 @pytest.mark.slow
