@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from mlops.planning.plan import canonical
 
+MOST_REMEMBERED: Final = 16_384  # records of stays, of about a kilobyte
 HISTORY_LIMIT: Final = 4500  # characters; registries allow 5,000 in a tag
 _PREFIX: Final = "mlops.stage."
 _TEXTS: Final = ("promotion", "alias", "since", "revision", "until", "base", "evidence", "digest")
@@ -79,6 +81,7 @@ class History:
     stays: tuple[Stay, ...] = ()
     older: str | None = None
     legible: bool = True  # false when somebody wrote something else into the tag
+    written: str | None = field(default=None, compare=False)  # what it was read from, if that is its text
 
     @property
     def open(self) -> Stay | None:
@@ -92,16 +95,18 @@ class History:
     def opened(self, stay: Stay) -> History:
         """With a new stay begun; the one that lasted is closed at its start."""
         closed = self.closed(stay.since)
-        return replace(closed, stays=(*closed.stays, stay))
+        return replace(closed, stays=(*closed.stays, stay), written=None)
 
     def closed(self, until: str) -> History:
         """With the lasting stay ended, if there is one; not before it began, though the clock went back since."""
         if self.open is None:
             return self
         ended = replace(self.open, until=max(until, self.open.since))
-        return replace(self, stays=(*self.stays[:-1], ended))
+        return replace(self, stays=(*self.stays[:-1], ended), written=None)
 
     def text(self) -> str:
+        if self.written is not None:
+            return self.written
         rows: list[dict[str, Any]] = [stay.to_json() for stay in self.stays]
         if self.older:
             rows.insert(0, {"older": self.older})
@@ -128,10 +133,17 @@ def history(tags: Mapping[str, str], stage: str) -> History:
     text = tags.get(f"{_PREFIX}{stage}.history")
     if text is None:
         return History()
+    return _history(text)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def _history(text: str) -> History:
+    """Old versions keep what is written on them for years, and every plan looks at all of them."""
     try:
-        return read_history(text)
+        found = read_history(text)
     except ValueError:
         return History(legible=False)
+    return replace(found, written=text) if found.text() == text else found
 
 
 def base_tag(stage: str) -> str:
