@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,3 +67,14 @@ def test_once_the_gate_opens_the_asked_version_goes_there(blocked: tuple[Memory,
     store.delete_alias("m", "prod")
     store.apply(case("2.0.0", {}))
     assert store.aliases("m") == {"prod": 2}
+
+
+def test_an_alias_that_was_moved_by_hand_goes_with_the_promotion(blocked: tuple[Memory, Case]) -> None:
+    store, wanted = blocked
+    store.move_alias("m", "prod", 2, tags={})
+    promotions = [key for key in wanted.desired.resources if key.kind == "Promotion"]
+    kept = {key: one for key, one in wanted.desired.resources.items() if key not in promotions}
+    without = Case(replace(wanted.desired, resources=kept, revision=revision("without")), {})
+    store.apply(without)
+    assert store.aliases("m") == {}
+    assert store.plan(without).plan.steps == ()

@@ -77,10 +77,8 @@ def restore(world: World, work: RestoreAlias) -> Outcome:
 def take_away(world: World, work: TakeAliasAway) -> Outcome:
     """Remove the alias of a Promotion that left git, and end the stays: last, as planning knows it by them."""
     if work.alias is not None:
-        current = world.tracker.aliases(work.registered_name).get(work.alias)
-        if current in work.numbers:
-            world.check_lease()
-            world.tracker.delete_alias(work.registered_name, work.alias)
+        world.check_lease()
+        world.tracker.delete_alias(work.registered_name, work.alias)
     until = timestamp(world.now())
     for number in work.numbers:
         version = world.tracker.version(work.registered_name, number)

@@ -67,7 +67,8 @@ def _demotions(context: Context) -> list[Step]:
         live = context.ledger.models.get(name)
         current = live.aliases.get(alias) if live else None
         kept = (name, context.stage_of_alias.get(alias)) in wanted  # another stage has the alias now
-        taken = current in {row[0] for row in rows} and not kept
+        # Also where somebody moved it by hand: it is ours as long as the stay lasts.
+        taken = current is not None and not kept
         left = _gone(context, f"Promotion/{promotion}")
         steps.append(
             Step(
