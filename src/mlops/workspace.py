@@ -223,9 +223,10 @@ class Workspace:
 
     def prune(self) -> None:
         """Bound the history and the caches; raises Transient where a database is locked or its disk full."""
-        for state in (self._state, self._local):
-            if state is not None:
-                state.prune()
+        if self._state is not None and self._project is not None:
+            self._state.prune(events_for=self._project.spec.state.keep_events)
+        if self._local is not None:
+            self._local.prune()
 
     @property
     def state(self) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -125,13 +126,44 @@ def test_order_of_events_does_not_follow_a_clock_that_jumps_back(opened: Open, u
     assert [event.reason for event in state.events()] == ["Two", "One"]
 
 
-def test_history_is_bounded_for_each_resource_and_for_all(opened: Open, uri: str) -> None:
-    state = opened(uri)
-    state.add_events(Event(float(number), f"Model/{number % 2}", "Tick", str(number)) for number in range(20))
+def test_history_is_bounded_for_each_resource_and_for_all(
+    opened: Open, uri: str, clock: Callable[[], float]
+) -> None:
+    state, began = opened(uri), clock()
+    state.add_events(
+        Event(began + number, f"Model/{number % 2}", "Tick", str(number)) for number in range(20)
+    )
     assert state.prune(events_per_resource=3).events == 14
     assert [event.message for event in state.events()] == ["19", "18", "17", "16", "15", "14"]
     assert state.prune(most_events=1).events == 5
     assert [event.message for event in state.events()] == ["19"]
+
+
+def test_events_are_kept_for_their_time_counted_from_when_they_last_happened(
+    opened: Open, uri: str, clock: Callable[[], float]
+) -> None:
+    state, began = opened(uri), clock()
+    once, often = (Event(began, "Model/m", "Tick", message) for message in ("once", "often"))
+    state.add_events([once, often])
+    clock.time += 2 * DAY  # type: ignore[attr-defined]
+    state.add_events([replace(often, at=clock())])
+    assert state.prune(events_for=3 * DAY).events == 0
+    clock.time += 2 * DAY  # type: ignore[attr-defined]
+    assert state.prune(events_for=3 * DAY).events == 1
+    assert [event.message for event in state.events()] == ["often"]
+    assert opened(uri, project="other").prune(events_for=0.0).events == 0
+    clock.time += 89 * DAY  # type: ignore[attr-defined]
+    assert state.prune().events == 1
+
+
+def test_an_event_of_a_clock_that_stood_in_the_future_goes_in_its_time(
+    opened: Open, uri: str, clock: Callable[[], float]
+) -> None:
+    state = opened(uri)
+    state.add_events([Event(clock() + 10_000 * DAY, "Model/m", "Tick", "later")])
+    assert state.prune(events_for=DAY).events == 0
+    clock.time += 2 * DAY  # type: ignore[attr-defined]
+    assert state.prune(events_for=DAY).events == 1
 
 
 def test_entries_that_nobody_uses_go_and_those_in_use_stay(

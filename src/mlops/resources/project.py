@@ -75,6 +75,11 @@ class State(Section):
         default="sqlite:///.mlops/state.db",
         description="`sqlite:///…` or `postgresql://…`. Default: `sqlite:///.mlops/state.db`.",
     )
+    keep_events: Duration = Field(
+        default=7_776_000.0,
+        json_schema_extra={"default": "90d"},
+        description="How long events are kept, the newest 100 of each resource at most. Default: 90d.",
+    )
 
 
 class GitSource(Section):
