@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from mlops.applying.outcomes import Done, Failed, Outcome
+from mlops.applying.outcomes import Blocked, Done, Failed, Outcome
 from mlops.planning.plan import Step
 from mlops.state import State, StateReader
 
@@ -58,8 +58,14 @@ def pending(state: StateReader) -> tuple[Request, ...]:
             row = json.loads(raw)
             train = row.pop("train", None)
             refresh = tuple(row.pop("refresh", ()))
+            row["at"] = float(row["at"])
             found.append(Request(**row, train=None if train is None else tuple(train), refresh=refresh))
-        except (ValueError, TypeError, AttributeError):  # of another release; see `refuse_unreadable`
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            KeyError,
+        ):  # of another release; see `refuse_unreadable`
             continue
     return tuple(sorted(found, key=lambda request: (request.at, request.id)))
 
@@ -102,26 +108,27 @@ class Tally:
 
     revision: str = ""
     done: int = 0
-    failed: dict[str, str] = field(default_factory=dict)  # by step id
+    undone: dict[str, Failed | Blocked] = field(default_factory=dict)  # by step id
 
     def add(self, step: Step, outcome: Outcome) -> None:
         """Count how a step ended; one that is done after it failed has not failed."""
-        if isinstance(outcome, Failed):
-            self.failed[step.id] = str(outcome.error)
+        if isinstance(outcome, Failed | Blocked):
+            self.undone[step.id] = outcome
         elif isinstance(outcome, Done):
             self.done += 1
-            self.failed.pop(step.id, None)
+            self.undone.pop(step.id, None)
 
     def report(self, view: View) -> dict[str, Any]:
-        """The answer to an apply beside the daemon."""
+        """The answer to an apply beside the daemon; what failed once and is not planned any more has gone by."""
         plan = view.planned.plan
+        undone = [(step.id, self.undone[step.id]) for step in plan.steps if step.id in self.undone]
+        blocks = [*plan.blocked, *(outcome.block for _, outcome in undone if isinstance(outcome, Blocked))]
         return {
             "revision": plan.revision,
             "inForce": plan.base,
             "refused": view.refused,
             "done": self.done,
-            "failed": dict(self.failed),
-            "blocked": [[block.resource, block.reason, block.message] for block in plan.blocked],
-            "errors": [str(problem) for problem in view.loaded.problems],
+            "failed": {name: str(outcome.error) for name, outcome in undone if isinstance(outcome, Failed)},
+            "blocked": [[block.resource, block.reason, block.message] for block in blocks],
             "left": len(plan.steps),
         }

@@ -65,18 +65,21 @@ class Retries:
             case _:
                 assert_never(outcome)
 
-    def resting(self, plan: Plan, now: float) -> Mapping[str, Rest]:
-        """The steps of `plan` that are not to be tried now; forgets those that it no longer holds."""
-        steps = {step.id: step for step in plan.steps}
-        self.rests = {name: rest for name, rest in self.rests.items() if name in steps}
-        for name, step in steps.items():
-            if step.action == "heal" and name not in self.rests:
+    def resting(self, plan: Plan, now: float, *others: Plan) -> Mapping[str, Rest]:
+        """The steps of these plans that are not to be tried now; forgets those that none of them holds."""
+        planned: dict[str, list[tuple[Step, str]]] = {}
+        for one in (plan, *others):
+            for step in one.steps:
+                planned.setdefault(step.id, []).append((step, one.revision))
+        self.rests = {name: rest for name, rest in self.rests.items() if name in planned}
+        for step in plan.steps:
+            if step.action == "heal" and step.id not in self.rests:
                 self._let_be(step, _signature(step, plan.revision))
         return {
             name: rest
             for name, rest in self.rests.items()
             if (rest.until is None or now < rest.until)
-            and rest.signature == _signature(steps[name], plan.revision)
+            and any(rest.signature == _signature(*one) for one in planned[name])
         }
 
     def due(self, tried: float = float("-inf")) -> float | None:

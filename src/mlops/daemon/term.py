@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mlops.applying.apply import Applied, claims, execute, link
 from mlops.applying.beside import Beside, Ended, Offer, is_slow
@@ -19,9 +19,9 @@ from mlops.applying.world import Waits, World
 from mlops.daemon import wakeups
 from mlops.daemon.following import Following, Head
 from mlops.daemon.journal import Journal
-from mlops.daemon.requests import Request, Tally, answer, pending
-from mlops.daemon.retries import Retries
+from mlops.daemon.retries import Rest, Retries
 from mlops.daemon.tidying import Tidying
+from mlops.daemon.wishes import Wishes
 from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mlops.state import Lease
     from mlops.view import View
 
-LONGEST_FETCH: Final = 600.0  # seconds that a commit which somebody asks for may need to come here
+MOST_HURRIED: Final = 3  # passes in a row that give way to a newer commit; the next one goes through
 SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
 
 
@@ -55,18 +55,15 @@ class Term:
     head: Head = field(default_factory=lambda: Head(None))
     recorder: Recorder = field(init=False)
     beside: Beside = field(init=False)
+    wishes: Wishes = field(init=False)
     tidying: Tidying = field(init=False)
     _world: World | None = None  # of the walk under way
-    _requests: tuple[Request, ...] = ()
-    _training: list[View] = field(default_factory=list)  # asked for beside the revision that is followed
-    _trained_for: dict[str, Tally] = field(default_factory=dict)  # by request whose training was offered
-    _seen: dict[str, float] = field(default_factory=dict)  # requests → when a pass first had them
-    _tally: Tally = field(default_factory=Tally)
     _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
     _tried: float = float("-inf")  # when the last pass tried what was due
     _obstacle: str | None = None  # to what is followed, as it was told last
     _broken: frozenset[str] = frozenset()  # mistakes of the revision that are told already
+    _hurried: int = 0  # passes in a row that gave way to a newer commit
     _soon: float | None = None  # when to look again at what tells nobody that it ended
 
     def __post_init__(self) -> None:
@@ -77,11 +74,13 @@ class Term:
         self.beside = Beside(
             execute, self.journal.began, lambda: self.wake(wakeups.ENDED), controller.monotonic
         )
+        self.wishes = Wishes(controller, self.following, self.beside, self.working_tree)
         self.tidying = Tidying(controller)
 
     def outdated(self, head: str | None) -> bool:
-        """Whether the walk under way is of another revision than `head`."""
-        return self._world is not None and head is not None and head != self.head.sha
+        """Whether the walk under way gives way to `head`; where commits come all the time, not for ever."""
+        newer = self._world is not None and head is not None and head != self.head.sha
+        return newer and self._hurried < MOST_HURRIED
 
     @property
     def crowded(self) -> bool:
@@ -100,8 +99,7 @@ class Term:
             self.wake(wakeups.REVISION)
         if self.controller.ledger_moved():
             self.wake(wakeups.LEDGER)
-        known = {request.id for request in self._requests}
-        if any(request.id not in known for request in pending(self.controller.state)):
+        if self.wishes.news():
             self.wake(wakeups.REQUEST)
         if self.view is not None:
             self.tidying.tidy()
@@ -115,18 +113,16 @@ class Term:
     def make_pass(self) -> Result:
         """One pass; gives what it came to."""
         controller = self.controller
-        self._requests = pending(controller.state)
         self.head = self.following.head()
+        if self.wishes.take_up(self.head.sha or ""):
+            self.retries.clear()  # somebody asks: nothing rests any longer
         if self.head.sha is None:
             raise MlopsError(self.head.problem or "there is nothing to follow", fix="It is looked for again")
-        if self._tally.revision != self.head.sha:
-            self._tally = Tally(self.head.sha)
         mark = self.beside.mark()
         ended = self.beside.take_ended()  # before looking: what ended is then seen as it was left
         self._record_ended(ended)
-        options = self._options(self.head.sha)
-        view = self._look(options)
-        self._training = self._asked_training()
+        view = self._look(self.wishes.options())
+        self.wishes.look()
         self._settings(view)
         plan = view.planned.plan
         self._note_repeated(plan, {one.step.id: one.step for one in ended if isinstance(one.outcome, Done)})
@@ -136,11 +132,12 @@ class Term:
         world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
         self._soon = None
         self._tried = controller.monotonic()
-        resting = self.retries.resting(plan, self._tried)
-        if self._training or any(is_slow(step) for step in plan.steps):
+        resting = self._resting(plan, self._tried)
+        if self.wishes.training or any(is_slow(step) for step in plan.steps):
             self.lease.check()
             controller.tracker.prepare()  # before any job: two that open a new store race in its migrations
         self._offer(view, plan, resting, mark)
+        self.wishes.heard()
         slow = {step.id for step in plan.steps if is_slow(step)}
         quick = without(plan, slow | resting.keys())
         applied, after = Applied(quick, {}, {}), None
@@ -151,60 +148,19 @@ class Term:
             coming = view.coming and not self.working_tree
             applied = controller.carry_out(world, quick, coming=coming)
             if coming or applied.having(Done):
-                after = self._look(replace(options, retry_stalled=False))
+                after = self._look(self.wishes.options())
         finally:
             self._world = None
             self._record(view, applied, after)
+        self._hurried = self._hurried + 1 if world.stop.is_set() else 0
         self.view = after or view
-        self._answer(self.view, applied)
-        return self._result(self.view, applied, bool(ended))
+        resting = self._resting(self.view.planned.plan, controller.monotonic())
+        self.wishes.answer(self.view, resting, interrupted=world.stop.is_set())
+        return self._result(self.view, applied, bool(ended), resting)
 
     def _look(self, options: Options) -> View:
         revision = None if self.working_tree else self.head.sha
         return self.controller.look_for(revision, working_tree=self.working_tree, options=options)
-
-    def _options(self, head: str) -> Options:
-        """What the requests say that git does not."""
-        new = [request for request in self._requests if request.id not in self._seen]
-        now = self.controller.monotonic()
-        self._seen = {request.id: self._seen.get(request.id, now) for request in self._requests}
-        if new:
-            self.retries.clear()  # somebody asks: nothing rests any longer
-        taken = any(r.accept_rewrite and r.revision in (None, head) for r in self._requests)
-        again = any(request.retry_stalled for request in new if request.train is None)
-        return Options(retry_stalled=again, accept=head if taken else None)
-
-    def _asked_training(self) -> list[View]:
-        """The training that was asked for beside the revision that is followed: a pull request's, mostly."""
-        found = []
-        ids = {request.id for request in self._requests}
-        self._trained_for = {id: tally for id, tally in self._trained_for.items() if id in ids}
-        for request in self._requests:
-            if request.train is None:
-                continue
-            again = request.retry_stalled and request.id not in self._trained_for
-            options = Options(retry_stalled=again, refresh=frozenset(request.refresh))
-            try:
-                view = self.controller.look(request.revision, training=request.train, options=options)
-            except Transient:
-                raise
-            except MlopsError as error:
-                self._reply(request, {"problem": str(error)})
-                continue
-            steps = {step.id for step in view.planned.plan.steps}
-            waiting = [name for name, runs in self.beside.taken().items() if name in steps and not runs]
-            begun = request.id in self._trained_for
-            tally = self._trained_for.setdefault(request.id, Tally(view.desired.revision))
-            if not steps or (begun and not request.until_rest and not waiting):
-                self._reply(request, tally.report(view))
-            else:
-                found.append(view)
-        return found
-
-    def _reply(self, request: Request, content: Mapping[str, Any]) -> None:
-        answer(self.controller.state, request, content, now=self.controller.now())
-        self._requests = tuple(one for one in self._requests if one.id != request.id)
-        self._trained_for.pop(request.id, None)
 
     def _settings(self, view: View) -> None:
         source = view.project.spec.source
@@ -213,20 +169,24 @@ class Term:
         base = view.planned.plan.base
         self.following.keep(*{sha for sha in (base, view.good, view.snapshot.revision) if sha})
 
+    def _resting(self, plan: Plan, now: float) -> Mapping[str, Rest]:
+        others = (asked.planned.plan for asked in self.wishes.training.values())
+        return self.retries.resting(plan, now, *others)
+
     def _offer(self, view: View, plan: Plan, resting: Collection[str], mark: int) -> None:
         """Hand over the slow steps that nothing stands before, and cancel what nobody wants any more."""
-        ids = {step.id for step in plan.steps}
+        ids: set[str] = set()
+        offers: list[Offer] = []
         taken = self.beside.taken()
-        startable = [
-            step
-            for step in without(plan, resting).steps
-            if is_slow(step) and ids.isdisjoint(step.needs) and not taken.get(step.id)
-        ]
-
-        offers = self._offers(view, startable)
-        for asked in self._training:
-            ids |= {step.id for step in asked.planned.plan.steps}
-            offers += self._offers(asked, [s for s in asked.planned.plan.steps if not taken.get(s.id)])
+        for asked in (view, *self.wishes.training.values()):
+            planned = {step.id for step in asked.planned.plan.steps}
+            startable = [
+                step
+                for step in without(asked.planned.plan, resting).steps
+                if is_slow(step) and planned.isdisjoint(step.needs) and not taken.get(step.id)
+            ]
+            ids |= planned
+            offers += self._offers(asked, startable)
         declared = {
             (name, state.trial.fingerprint)
             for name, states in view.planned.trials.items()
@@ -310,9 +270,7 @@ class Term:
         for one in ended:
             if one.wanted:
                 self.retries.note(one.step, one.revision, one.outcome, now)
-                for tally in (self._tally, *self._trained_for.values()):
-                    if tally is self._tally or tally.revision == one.revision:
-                        tally.add(one.step, one.outcome)
+                self.wishes.count(one.step, one.revision, one.outcome)
         self.recorder.steps((one.step, one.revision, one.outcome, one.seconds) for one in ended if one.wanted)
 
     def _record(self, view: View, applied: Applied, after: View | None) -> None:
@@ -326,7 +284,7 @@ class Term:
         for step in applied.plan.steps:
             if (outcome := applied.outcomes.get(step.id)) is not None and not isinstance(outcome, Left):
                 self.retries.note(step, applied.plan.revision, outcome, now)
-                self._tally.add(step, outcome)
+                self.wishes.count(step, applied.plan.revision, outcome)
                 rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
         base = view.planned.plan.base
         if after is not None:
@@ -387,9 +345,8 @@ class Term:
                 found.setdefault(step.resource, failure)
         return found
 
-    def _result(self, view: View, applied: Applied, ended: bool) -> Result:
+    def _result(self, view: View, applied: Applied, ended: bool, resting: Collection[str]) -> Result:
         taken = self.beside.taken()
-        resting = self.retries.resting(view.planned.plan, self.controller.monotonic())
         left = without(view.planned.plan, {*taken, *resting})
         if left.steps or (view.coming and not self.working_tree):
             self.wake(wakeups.UNSETTLED)
@@ -400,35 +357,3 @@ class Term:
         if applied.having(Failed, Blocked):
             return "failed"
         return "changed" if ended or applied.having(Done) else "unchanged"
-
-    def _answer(self, view: View, applied: Applied) -> None:
-        """Answer the requests that this pass fulfilled, or that nothing can fulfil."""
-        busy = bool(self.beside.taken()) or any(isinstance(o, Left) for o in applied.outcomes.values())
-        for request in self._requests:
-            if request.train is not None:
-                continue  # answered where it is looked at
-            if request.report and request.revision != self.head.sha:
-                content = self._elsewhere(request)
-            elif view.refused is None and busy and (request.until_rest or request.accept_rewrite):
-                content = None
-            else:
-                content = self._tally.report(view)
-            if content is not None:
-                self._reply(request, content)
-
-    def _elsewhere(self, request: Request) -> Mapping[str, Any] | None:
-        """What to say to who asks for another revision than the one that is followed."""
-        head, wanted = str(self.head.sha), str(request.revision)
-        if self.working_tree:
-            return {"problem": "the daemon follows the working tree, not commits"}
-        known = self.controller.repository.is_ancestor(wanted, head)
-        if known:
-            return {"superseded": head}
-        if known is None:  # not fetched yet
-            if self.controller.monotonic() - self._seen[request.id] > LONGEST_FETCH:
-                return {"problem": f"no commit {wanted[:12]} has come to the daemon's repository"}
-            self.following.ask()
-            return None
-        return {
-            "problem": f"the daemon follows a branch that stands at {head[:12]}, without {wanted[:12]} in it"
-        }

@@ -42,12 +42,14 @@ APPLIED_FOLDER = "mlops.applied.folder"
 class Options:
     """What was asked for beside the revision.
 
-    `refresh` names experiments to train on moved data, `base` a revision to plan against instead of the one
-    in force. `accept` is a revision that somebody accepts although it rewrites history; `refused` says why
-    another one was not taken, and this one, in force, is looked at in its place.
+    `retry_stalled` asks for all trials whose attempts are used up, `retry` for those of these steps. `refresh`
+    names experiments to train on moved data, `base` a revision to plan against instead of the one in force.
+    `accept` is a revision that somebody accepts although it rewrites history; `refused` says why another one
+    was not taken, and this one, in force, is looked at in its place.
     """
 
     retry_stalled: bool = False
+    retry: frozenset[str] = frozenset()
     refresh: frozenset[str] = frozenset()
     base: str | None = None
     accept: str | None = None

@@ -21,7 +21,7 @@ from mlops.planning.plan import Action, Block, Change, Step, sha256_of
 from mlops.planning.reasons import why_train
 from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials
-from mlops.planning.work import TrainTrial, UpdateExperiment, Work
+from mlops.planning.work import TrainTrial, Trial, UpdateExperiment, Work
 from mlops.resources import Dataset, Experiment, Resource
 from mlops.resources.model import RESERVED_TAGS
 
@@ -60,7 +60,8 @@ def experiment(context: Context, resource: Experiment) -> Assessment:
         if state.state == "finished" or suspended:
             continue
         allowed = 0 if state.stalled else resource.spec.retries + 1 - len(state.failures)
-        if context.options.retry_stalled and allowed <= 0:
+        again = context.options.retry_stalled or _step_id(state.trial) in context.options.retry
+        if again and allowed <= 0:
             allowed = resource.spec.retries + 1
         if state.state == "absent" and allowed <= 0:
             blocks.append(_stalled(resource, state))
@@ -159,7 +160,7 @@ def _train(context: Context, resource: Experiment, state: TrialState, attempts: 
     else:
         before = context.index.by_experiment.get(context.desired.ledger_name(trial.experiment), ())
         reason = why_train(before, trial, context.desired.code[trial.experiment])
-    step_id = f"train:{resource.key}:{trial.fingerprint[:12]}"
+    step_id = _step_id(trial)
     first = context.training.setdefault(trial.fingerprint, step_id)
     if first != step_id:
         reason = f"{first} trains the same, and gives its run"
@@ -176,6 +177,10 @@ def _train(context: Context, resource: Experiment, state: TrialState, attempts: 
         changes=(Change("fingerprint", None, trial.fingerprint), *shown),
         needs=() if first == step_id else (first,),
     )
+
+
+def _step_id(trial: Trial) -> str:
+    return f"train:Experiment/{trial.experiment}:{trial.fingerprint[:12]}"
 
 
 def _stalled(resource: Experiment, state: TrialState) -> Block:
