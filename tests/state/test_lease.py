@@ -383,6 +383,40 @@ def test_a_server_that_restarts_within_the_ttl_does_not_end_the_lease(opened: Op
         lease.confirm()
 
 
+def test_a_server_that_is_gone_for_too_long_ends_the_lease_and_lets_others_begin_when_it_is_back(
+    opened: Open, cluster: Any
+) -> None:
+    hand, uri = Hand(), cluster.new_schema()
+    state, other = opened(uri), opened(uri)
+    lease = acquire(state, "p", elsewhere(), ttl=10.0, renew_every=0.1, clock=hand)
+    cluster.stop()
+    try:
+        hand.time += 8.0
+        lease.check()
+        with pytest.raises(LeaseLost, match="cannot be confirmed"):
+            lease.confirm()
+        hand.time += 2.0
+        with pytest.raises(LeaseLost, match="could not reach"):
+            lease.check()
+        with pytest.raises(Transient, match="cannot be reached"):
+            acquire(other, "p", holder(), wait=None)
+    finally:
+        cluster.start()
+    waited = Hand()
+    with acquire(other, "p", holder(), wait=None, monotonic=lambda: _later(waited)) as second:
+        assert second.token > lease.token
+        assert waited.time - 1000.0 < 15.0  # the promise, counted from when the server was back
+        with pytest.raises(LeaseLost):
+            lease.check()
+        lease.release()  # takes nothing from the one who has it now
+        second.confirm()
+
+
+def _later(hand: Hand) -> float:
+    hand.time += 0.5
+    return hand.time
+
+
 def test_a_state_that_is_only_in_memory_gives_no_lease(tmp_path: Path) -> None:
     from mlops.state.sqlite import SqliteDatabase
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mlops.errors import MlopsError, Stalled, Transient
-from mlops.state import State, open_state
+from mlops.state import State, database, open_state
+from mlops.state import postgres as driver
 
 Open = Callable[..., State]
 Python = Callable[..., "subprocess.Popen[str]"]
@@ -95,6 +96,37 @@ def test_a_newer_schema_is_refused(opened: Open, cluster: Any) -> None:
     state.database.write(lambda session: session.run("INSERT INTO mlops_schema (version) VALUES (99)"))
     with pytest.raises(MlopsError, match=r"schema 99.*Upgrade"):
         opened(uri)
+
+
+def test_an_older_schema_is_migrated_and_keeps_what_it_holds(
+    opened: Open, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = cluster.new_schema()
+    with opened(uri) as state:
+        state.put_many("n", {"a": b"1"})
+    newer = (*database.MIGRATIONS, ("CREATE TABLE mlops_more (x {blob})",))
+    monkeypatch.setattr(database, "MIGRATIONS", newer)
+    monkeypatch.setattr(driver, "MIGRATIONS", newer)
+    with opened(uri) as state:
+        assert state.get("n", "a") == b"1"
+        assert state.database.read(lambda s: s.rows("SELECT count(*) FROM mlops_more")) == [(0,)]
+    monkeypatch.undo()
+    with pytest.raises(MlopsError, match=f"schema {len(newer)}"):
+        opened(uri)
+
+
+def test_a_migration_that_fails_changes_nothing(
+    opened: Open, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = cluster.new_schema()
+    with opened(uri) as state:
+        state.put_many("n", {"a": b"1"})
+    twice = ("CREATE TABLE mlops_more (x {blob})", "CREATE TABLE mlops_more (x {blob})")
+    monkeypatch.setattr(driver, "MIGRATIONS", (*database.MIGRATIONS, twice))
+    with pytest.raises(MlopsError, match="refused a statement"):
+        opened(uri)
+    monkeypatch.undo()
+    assert opened(uri).get("n", "a") == b"1"
 
 
 def test_refusals_say_what_to_do_and_no_password(opened: Open, cluster: Any) -> None:
