@@ -3,7 +3,8 @@
 The points are found by counting an undisturbed apply's writes (see `killing`). It is killed before each
 commit of MLflow's and of the state's database that changes something, before each rename and replacement
 of a file, before every sixth of the other writes (folders, files, removals, processes), and after every
-fifth of all these.
+fifth of all these. A daemon is killed at a few of its own, found in the same way; at each of them with
+EVERY_CRASH_POINT=1 in the environment.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ json.dump({"rmse": 10.0 / depth}, open(out / "metrics.json", "w"))
 (out / "model" / "form.txt").write_text(f"depth {depth}")
 """
 EACH = ("mlflow", "state", "rename", "replace")  # kinds of write of which none is left out
+SAMPLE = 6  # points at which a daemon is killed, unless all are asked for
 
 
 def declared() -> list[dict[str, Any]]:
@@ -98,6 +101,70 @@ class Restored:
             assert world == expected, f"{world} instead of {expected}"
         except AssertionError as problem:
             return f"{point}: {problem}\nthe killed one said: {ended.stderr}"
+        return None
+
+    # -- the same for a daemon
+
+    def keep(self, expected: Any, *point: Any) -> Ended:
+        """A daemon that is killed at `point`, or stopped when the world is the expected one."""
+        where = point or ("", 0, False)
+        daemon = self.forks.start("killed", str(self.project.root), *where, "--debug", "daemon")
+        for _ in range(600):
+            if (ended := daemon.poll()) is not None:
+                return ended
+            if '"event": "Pass"' in daemon.stderr and self.rests(expected):
+                os.kill(daemon.pid, signal.SIGTERM)
+                return daemon.wait()
+            time.sleep(0.1)
+        os.kill(daemon.pid, signal.SIGKILL)
+        raise AssertionError(f"{point}: {daemon.wait().stderr}")
+
+    def rests(self, expected: Any) -> bool:
+        """Whether the head is in force with the expected aliases, and no run is open; read without MLflow."""
+        with closing(sqlite3.connect(self.project.root / ".mlops/mlflow.db")) as store:
+            force = store.execute(
+                "SELECT value FROM experiment_tags WHERE key = 'mlops.applied.revision'"
+            ).fetchall()
+            aliases = store.execute(
+                "SELECT alias, version FROM registered_model_aliases ORDER BY alias"
+            ).fetchall()
+            opened = store.execute("SELECT 1 FROM runs WHERE status = 'RUNNING' LIMIT 1").fetchall()
+        [[_, _, wanted]] = expected["models"]
+        there = [list(row) for row in aliases] == wanted
+        head = (self.project.root / ".git/refs/heads/main").read_text().strip()
+        return there and not opened and force == [(head,)]
+
+    def daemons_points(self, expected: Any) -> list[tuple[str, int, bool]]:
+        """Where to kill a daemon: a sample over all its writes, or all of them when asked for."""
+        self.restore()
+        ended = self.keep(expected)
+        assert ended.code == 0, ended.stderr
+        found = [
+            (kind, number, after)
+            for kind, count in sorted(ended.data.items())
+            for number in range(1, count + 1, 1 if kind in EACH else 6)
+            for after in (False, True)
+        ]
+        every = 1 if os.environ.get("EVERY_CRASH_POINT") else max(1, len(found) // SAMPLE)
+        return found[every // 2 :: every]
+
+    def wrong_after_daemon(self, point: tuple[str, int, bool], expected: Any) -> str | None:
+        """What differs after a daemon that is killed at `point` and another one; None if nothing does."""
+        self.restore()
+        killed = self.keep(expected, *point)
+        try:
+            # 0: it made fewer writes of the kind than the one that was counted.
+            assert killed.code in (-signal.SIGKILL, 0), killed.stderr
+            assert bound_to_half_a_run(self.project) == []
+            assert self.keep(expected).code == 0
+            ended = self.forks.run("finished", str(self.project.root), "plan")
+            assert ended.data["left"] == 0, ended.stderr
+            world = ended.data["world"]
+            assert world == expected, f"{world} instead of {expected}"
+            left = [*self.project.root.glob(".mlops/jobs/[!.]*"), *self.project.root.glob(".mlops/work/*")]
+            assert left == [], left
+        except AssertionError as problem:
+            return f"{point}: {problem}\nthe killed one said: {killed.stderr}"
         return None
 
 
@@ -180,6 +247,23 @@ def test_a_store_that_was_killed_in_the_making_is_made(
     for number in range(2, writes["mlflow"], writes["mlflow"] // 4):
         unmade.kill(("mlflow", number, False))
         unmade.finish()
+
+
+@pytest.mark.slow
+def test_a_killed_daemon_ends_in_the_same_state(fresh: Restored) -> None:
+    expected = fresh.finish()
+    points = fresh.daemons_points(expected)
+    assert {kind for kind, _, _ in points} >= {"mlflow", "state"}
+    wrong = [problem for point in points if (problem := fresh.wrong_after_daemon(point, expected))]
+    assert wrong == []
+
+
+@pytest.mark.slow
+def test_a_daemon_that_is_killed_while_it_promotes_ends_in_the_same_state(promoting: Restored) -> None:
+    expected = promoting.finish()
+    points = promoting.daemons_points(expected)
+    wrong = [problem for point in points if (problem := promoting.wrong_after_daemon(point, expected))]
+    assert wrong == []
 
 
 LONG = """\
