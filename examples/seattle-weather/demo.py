@@ -1,17 +1,23 @@
-"""The whole story in one session: train, register, promote, improve, heal, roll back.
+"""The whole story in one session: train, register, promote, improve, heal, roll back; then the daemon does it.
 
 `python demo.py [FOLDER]` copies this example into a git repository of its own (default: `demo-run/` in the
-checkout) and runs the commands a team would run, each printed first. A command that fails ends the demo with
-that command's exit code. Needs `mlops` installed beside the Python that runs this, and git.
+checkout) and runs the commands a team would run, each printed first; lines that begin with `┆` are the daemon's
+log. A command that fails ends the demo with that command's exit code. Needs `mlops` installed beside the Python
+that runs this, and git.
 """
 
+import contextlib
 import os
+import pty
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 EXAMPLE = Path(__file__).resolve().parent
 MARK = ".made-by-the-demo"
@@ -32,6 +38,7 @@ spec:
   version: 1.1.0
   source: {experiment: weather-ridge, artifact: model}
 """
+PATIENCE = 300  # seconds for the daemon to say what it is waited for
 
 
 def colour(code: str, text: str) -> str:
@@ -45,6 +52,11 @@ def say(text: str) -> None:
     print(f"\n{colour('36', text.strip())}", flush=True)
 
 
+def show(command: str) -> None:
+    """The command that is run now, as a person would have typed it."""
+    print(f"\n{colour('1;32', '$')} {colour('1', command)}", flush=True)
+
+
 class Session:
     """A folder, and the commands that are run in it."""
 
@@ -54,19 +66,72 @@ class Session:
         # A surrounding git hook or GIT_DIR must not redirect the demo's git to another repository.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         self.environment = inherited | {"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"}
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self._log, self._seen = "", 0
 
-    def run(self, *command: str) -> None:
-        """Print a command and run it with its output going straight through; stop the demo if it fails."""
-        print(f"\n{colour('1;32', '$')} {colour('1', shlex.join(command))}", flush=True)
+    def run(self, *command: str, expect: int = 0) -> None:
+        """Print a command and run it with its output going straight through; stop the demo if it ends otherwise."""
+        show(shlex.join(command))
+        done = subprocess.run(self._found(command), cwd=self.folder, env=self.environment, check=False)
+        if done.returncode != expect:
+            self._failed(shlex.join(command), done.returncode or 1)
+
+    def start_daemon(self) -> None:
+        """Run `mlops daemon` beside what follows, on a terminal of its own, its log going straight through."""
+        show("mlops daemon &")
+        ours, theirs = pty.openpty()
+        self.daemon = subprocess.Popen(
+            self._found(("mlops", "daemon")),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        self._log, self._seen = "", 0
+        threading.Thread(target=self._pass_on, args=(ours,), daemon=True).start()
+
+    def until(self, said: str) -> None:
+        """Wait until the daemon's log holds `said`, after what was waited for before."""
+        deadline = time.monotonic() + PATIENCE
+        while (at := self._log.find(said, self._seen)) < 0:
+            if self.daemon is None or self.daemon.poll() is not None or time.monotonic() > deadline:
+                self._failed(f"mlops daemon, which was to say {said!r},", 1)
+            time.sleep(0.05)
+        self._seen = at + len(said)
+
+    def stop_daemon(self, number: int) -> None:
+        """Send the daemon a signal, as a person would, and wait for its end."""
+        assert self.daemon is not None
+        show(f"kill -9 {self.daemon.pid}" if number == signal.SIGKILL else f"kill {self.daemon.pid}")
+        self.daemon.send_signal(number)
+        code = self.daemon.wait(PATIENCE)
+        self.daemon = None
+        if code != (-number if number == signal.SIGKILL else 0):
+            self._failed("mlops daemon", code or 1)
+
+    def close(self) -> None:
+        """Leave no daemon behind, however the demo ends."""
+        if self.daemon is not None:
+            self.daemon.kill()
+            self.daemon.wait()
+
+    def _found(self, command: tuple[str, ...]) -> list[str]:
         program = shutil.which(command[0], path=self.environment["PATH"])
         if program is None:
             sys.exit(f"{command[0]} is not installed. `make install` in the checkout installs mlops.")
-        done = subprocess.run([program, *command[1:]], cwd=self.folder, env=self.environment, check=False)
-        if done.returncode:
-            print(
-                f"\n{shlex.join(command)} ended with {done.returncode}: the demo stops here.", file=sys.stderr
-            )
-            sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+        return [program, *command[1:]]
+
+    def _pass_on(self, terminal: int) -> None:
+        with open(terminal, encoding="utf-8", errors="replace") as lines, contextlib.suppress(OSError):
+            for line in lines:  # Linux ends a terminal that nobody has open any more with an error
+                print(colour("2", f"┆ {line.rstrip()}"), flush=True)
+                self._log += line
+
+    def _failed(self, what: str, code: int) -> NoReturn:
+        print(f"\n{what} ended with {code}: the demo stops here.", file=sys.stderr)
+        sys.exit(code if code > 0 else 128 - code)
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace `old` by `new` in a file of the folder; `old` has to be there."""
@@ -150,8 +215,57 @@ def tell(session: Session) -> None:
     session.run("mlops", "apply")
     session.run("mlops", "tree")
 
+    say("Nobody has to call apply. From here on a daemon keeps MLflow as the branch says.")
+    keep(session)
+
     say("Who promoted what, where, when and at which commit: all of it is kept.")
     session.run("mlops", "history", "seattle-weather")
+
+
+def keep(session: Session) -> None:
+    """The story goes on with the daemon."""
+    production = "Promotion/seattle-weather-production"
+    session.start_daemon()
+    session.until("Leading")
+    say("1.1.0 was not to blame after all: release it again. The commit is all there is to do. (The first write\n"
+        "after a start imports MLflow, which takes seconds; see how long the next ones take.)")  # fmt: skip
+    session.run("git", "revert", "--no-edit", "HEAD")
+    session.run("mlops", "wait", production)
+
+    say(
+        "Someone moves the production alias by hand again. It is put back, and the event says what was found."
+    )
+    session.run("python", "-c", BY_HAND)
+    session.until("Healed")
+    session.run("mlops", "describe", production)
+
+    say(
+        "A commit with a typo: it names file and line, production stays as it was, and so does everything else."
+    )
+    session.edit(
+        "resources/promotions.yaml", "stage: production, version: 1.1.0", "stage: prodution, version: 1.1.0"
+    )
+    session.commit("Release with a typo")
+    session.until("Invalid")
+    session.run("mlops", "get", "Promotion", expect=1)
+    say("The commit that mends it mends it; no hand is laid on.")
+    session.run("git", "revert", "--no-edit", "HEAD")
+    session.run("mlops", "wait", production)
+
+    say("A third degree is two more trials. While they train, the daemon is killed. The training goes on without it,\n"
+        "and the next daemon takes it up: no second run, no lost minute.")  # fmt: skip
+    session.edit("resources/experiments.yaml", "degree: [1, 2]", "degree: [1, 2, 3]")
+    session.commit("Try cubic terms")
+    session.until("Begun")
+    time.sleep(2)  # in the middle of it, to be worth something
+    session.stop_daemon(signal.SIGKILL)
+    session.run("mlops", "get", "Experiment")
+    session.start_daemon()
+    session.run("mlops", "wait", "Experiment/weather-ridge")
+    session.run("mlops", "runs", "weather-ridge")
+
+    say("SIGTERM stops it within seconds. Jobs, if there are any, would go on.")
+    session.stop_daemon(signal.SIGTERM)
 
 
 def main() -> None:
@@ -166,7 +280,8 @@ def main() -> None:
     project = fresh(home.absolute())
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("demo.py", ".mlops", "__pycache__"))
     print(colour("1", f"Seattle weather, in {project}"), flush=True)
-    tell(Session(project))
+    with contextlib.closing(Session(project)) as session:
+        tell(session)
     say(f"Done in {time.monotonic() - began:.0f} seconds. Look at the runs, the versions and their aliases:")
     mlflow = Path(sys.executable).parent / "mlflow"
     print(f"\n  cd {shlex.quote(str(project))} && {mlflow} ui --backend-store-uri {STORE}")

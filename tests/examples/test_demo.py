@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -68,15 +69,38 @@ def test_an_edit_that_finds_nothing_to_change_ends_the_demo(demo: ModuleType, tm
         demo.Session(tmp_path).edit("x.yaml", "version: 1.0.0", "version: 1.1.0")
 
 
+def test_a_command_that_should_have_failed_ends_the_demo(demo: ModuleType, tmp_path: Path) -> None:
+    session = demo.Session(tmp_path)
+    session.run("python", "-c", "raise SystemExit(1)", expect=1)
+    with pytest.raises(SystemExit) as stopped:
+        session.run("python", "-c", "", expect=1)
+    assert stopped.value.code == 1
+
+
+def test_a_daemon_that_ends_by_itself_ends_the_demo_and_none_is_left(
+    demo: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(demo.Session(tmp_path)) as session:
+        session.start_daemon()
+        daemon = session.daemon
+        with pytest.raises(SystemExit) as stopped:
+            session.until("Leading")
+    assert stopped.value.code == 1
+    assert daemon.poll() == 1
+    assert "no mlops.yaml" in capfd.readouterr().out
+
+
 def test_what_the_demo_edits_is_in_the_example(demo: ModuleType) -> None:
     resources = DEMO.parent / "resources"
-    assert "features: weather\n" in (resources / "experiments.yaml").read_text()
+    experiments = (resources / "experiments.yaml").read_text()
+    assert "features: weather\n" in experiments
+    assert "degree: [1, 2]" in experiments
     assert (resources / "promotions.yaml").read_text().count("version: 1.0.0") == 2
     assert "1.1.0" not in (resources / "model.yaml").read_text()
 
 
 @pytest.mark.slow
-def test_the_demo_runs_to_its_end_with_production_rolled_back(tmp_path: Path) -> None:
+def test_the_demo_runs_to_its_end_with_production_kept_by_the_daemon(tmp_path: Path) -> None:
     import mlflow
 
     done = subprocess.run([sys.executable, str(DEMO), str(tmp_path / "run")], capture_output=True, text=True)
@@ -85,13 +109,18 @@ def test_the_demo_runs_to_its_end_with_production_rolled_back(tmp_path: Path) ->
     aliases = client.get_registered_model("seattle-weather").aliases
     assert {stage: str(number) for stage, number in aliases.items()} == {
         "dev": "2",
-        "staging": "1",
-        "production": "1",
+        "staging": "2",
+        "production": "2",
     }
     trials = client.search_runs(
         [client.get_experiment_by_name("seattle-weather/weather-ridge").experiment_id]
     )
-    assert [run.info.status for run in trials] == ["FINISHED"] * 8
+    assert [run.info.status for run in trials] == ["FINISHED"] * 10
+    assert len({run.data.tags["mlops.fingerprint"] for run in trials}) == 10  # nothing was trained twice
+    log = [line for line in done.stdout.splitlines() if line.startswith("┆")]
+    assert sum("is open: go on with it" in line for line in log) == 2  # the killed daemon's jobs were adopted
+    assert any("Healed" in line and "alias.production: 1 → 2" in line for line in log)
+    assert any("Invalid" in line and "promotions.yaml:15:39" in line for line in log)
     skills = {
         number: client.get_run(client.get_model_version("seattle-weather", number).run_id).data.metrics[
             "skill"
