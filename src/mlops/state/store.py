@@ -212,7 +212,10 @@ class State(StateReader):
                 *(project, project, most_bytes),
             )
             session.run(
-                "UPDATE mlops_event SET last_at = ? WHERE project = ? AND last_at > ?", now, project, now + _DAY
+                "UPDATE mlops_event SET last_at = ? WHERE project = ? AND last_at > ?",
+                now,
+                project,
+                now + _DAY,
             )
             events = session.run(
                 "DELETE FROM mlops_event WHERE project = ? AND last_at < ?", project, now - events_for

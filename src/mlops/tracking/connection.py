@@ -135,6 +135,14 @@ class Connection:
         engine.dispose()
         SqlAlchemyStore(self.store.uri, self._artifacts)
 
+    def open(self) -> None:
+        """Import MLflow and open the store, unless there is none yet: else the first call takes seconds longer.
+
+        Raises: as any call does.
+        """
+        if self._opened is None and self.store.exists():
+            self._client()
+
     def _client(self) -> MlflowClient:
         client = self._opened
         if client is not None:
