@@ -102,6 +102,7 @@ class Term:
         if self.wishes.news():
             self.wake(wakeups.REQUEST)
         if self.view is not None:
+            self.controller.tracker.open()  # MLflow takes seconds to import: not when a commit waits for it
             self.tidying.tidy()
 
     def close(self, *, cancel: bool, patience: float) -> None:
