@@ -37,6 +37,11 @@ class Looker(Workspace):
     _seen: _Seen | None = None
     _token: str | None = None  # of the MLflow store, before the last look
 
+    def close(self) -> None:
+        """Close the stores, and forget what was seen in them."""
+        super().close()
+        self._seen = self._token = None
+
     def look(
         self,
         revision: str | None = None,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, Waiting
 from mlops.observation.settings import absolute_uri, substitute
 from mlops.redaction import Redactor
 from mlops.resources import Loaded, Project, load
@@ -26,6 +26,8 @@ from mlops.state import State, open_state
 if TYPE_CHECKING:  # imported when a store is opened: `validate` is quick
     from mlops.observation.ledger import LedgerSight
     from mlops.tracking import Tracker
+
+T = TypeVar("T")
 
 PROJECT_FILE: Final = "mlops.yaml"
 FOLDER: Final = ".mlops"
@@ -58,6 +60,20 @@ class Mirrored:
             return None
 
 
+class OtherStores(MlopsError):
+    """A revision names other stores, or another project, than those that are open: close them first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """Where a Project, by its name, keeps what it remembers, and its MLflow: absolute URIs, secrets filled in."""
+
+    project: str
+    state: str
+    tracking: str
+    artifacts: str | None
+
+
 class Workspace:
     """A project folder with its repository; stores are opened when they are first needed.
 
@@ -87,6 +103,8 @@ class Workspace:
         self._tracker: Tracker | None = None
         self._sight: LedgerSight | None = None
         self._project: Project | None = None  # the usable one that was read last
+        self._stores: _Stores | None = None  # that are open
+        self._variables: set[str] = set()  # whose values are masked
         self.redactor = Redactor.from_environ(self.environ, ())
         self.on_redactor: Callable[[Redactor], None] = lambda redactor: None
         self.on_warning: Callable[[str], None] = lambda warning: None
@@ -124,7 +142,7 @@ class Workspace:
                 for warning in state.warnings:
                     self.on_warning(warning)
                 state.close()
-        self._state = self._local = None
+        self._state = self._local = self._stores = None
 
     @cached_property
     def repository(self) -> Repository:
@@ -155,7 +173,7 @@ class Workspace:
         """Read the Project alone and open its stores.
 
         In the place of a broken one stands the nearest usable one before, or the one that was read last.
-        Raises MlopsError when there is none.
+        Raises MlopsError when there is none, OtherStores when those of another revision are open.
         """
         _refuse_tracked_state(snapshot)
         project = self.project_at(snapshot) or self._project_before(snapshot) or self._project
@@ -230,8 +248,7 @@ class Workspace:
 
     @property
     def state(self) -> State:
-        assert self._state is not None, "load a revision first"
-        return self._state
+        return _opened(self._state)
 
     @property
     def project_name(self) -> str:
@@ -240,14 +257,12 @@ class Workspace:
 
     @property
     def tracker(self) -> Tracker:
-        assert self._tracker is not None, "load a revision first"
-        return self._tracker
+        return _opened(self._tracker)
 
     @property
     def sight(self) -> LedgerSight:
         """What was seen of MLflow, and what looks again."""
-        assert self._sight is not None, "load a revision first"
-        return self._sight
+        return _opened(self._sight)
 
     def refuse_twin(self, snapshot: Snapshot, name: str, folder: str | None) -> None:
         """Raise where another folder of the repository declares this Project: the two would undo each other."""
@@ -266,28 +281,58 @@ class Workspace:
             )
 
     def _open(self, project: Project) -> None:
+        stores = self._stores_of(project)
+        if self._state is not None and stores != self._stores:
+            raise OtherStores(
+                f"{project.key} names other stores, or has another name, than at the revision before",
+                where=PROJECT_FILE,
+                fix="Look at each of the two revisions by itself",
+            )
+        self._know(project.spec.variables)
         self._project = project
-        if self._state is not None:
-            return
+        if self._state is None:
+            self._open_stores(stores, named=project.spec.tracking.uri)
+
+    def _stores_of(self, project: Project) -> _Stores:
         spec = project.spec
-        self.redactor = Redactor.from_environ(self.environ, spec.variables)
-        self.on_redactor(self.redactor)
-        state = absolute_uri(substitute(spec.state.uri, project, self.environ), self.root)
-        _ignored(self.home)
-        self._state = open_state(state, base=self.root, now=self.now, project=project.metadata.name)
+
+        def absolute(uri: str) -> str:
+            return absolute_uri(substitute(uri, project, self.environ), self.root)
+
         artifacts = spec.tracking.artifacts
+        tracking = absolute(spec.tracking.uri), absolute(artifacts) if artifacts else None
+        return _Stores(project.metadata.name, absolute(spec.state.uri), *tracking)
+
+    def _know(self, variables: Iterable[str]) -> None:
+        """Mask the values of these variables from now on, beside those that are masked already."""
+        named = self._variables | set(variables)
+        if self._stores is None or named != self._variables:
+            self._variables = named
+            self.redactor = Redactor.from_environ(self.environ, named)
+            self.on_redactor(self.redactor)
+
+    def _open_stores(self, stores: _Stores, named: str) -> None:
         from mlops.observation.ledger import LedgerSight
         from mlops.tracking import Tracker
 
-        self._tracker = Tracker(
-            absolute_uri(substitute(spec.tracking.uri, project, self.environ), self.root),
-            absolute_uri(substitute(artifacts, project, self.environ), self.root) if artifacts else None,
+        tracker = Tracker(
+            stores.tracking,
+            stores.artifacts,
             environ=self.environ,
             now=self.now,
-            named=spec.tracking.uri if "${" in spec.tracking.uri else None,
+            named=named if "${" in named else None,
         )
-        self._tracker.on_call = lambda doing, seconds, failed: self.on_call(doing, seconds, failed)
-        self._sight = LedgerSight(self._tracker, self._state.namespace("ledger"), now=self.now)
+        tracker.on_call = lambda doing, seconds, failed: self.on_call(doing, seconds, failed)
+        _ignored(self.home)
+        self._state = open_state(stores.state, base=self.root, now=self.now, project=stores.project)
+        self._tracker, self._stores = tracker, stores
+        self._sight = LedgerSight(tracker, self._state.namespace("ledger"), now=self.now)
+
+
+def _opened(store: T | None) -> T:
+    if store is None:
+        raise Waiting("the project's stores are not open yet", fix="Ask again in a moment")
+    return store
 
 
 def _refuse_tracked_state(snapshot: Snapshot) -> None:

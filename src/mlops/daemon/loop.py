@@ -20,6 +20,7 @@ from mlops.daemon.wakeups import Wakeups
 from mlops.errors import Defect, MlopsError, as_mlops_error
 from mlops.state import Holder, LeaseHeld, LeaseLost, acquire
 from mlops.state.lease import described
+from mlops.workspace import OtherStores
 
 if TYPE_CHECKING:
     from mlops.controller import Controller
@@ -85,6 +86,11 @@ class Daemon:
                     return
                 except LeaseLost as error:
                     self.journal.say("LeaseLost", str(error), warning=True)
+                except OtherStores as error:
+                    self.journal.say(
+                        "StoresMoved", f"{error.what}: these are opened, and their lease is taken", warning=True
+                    )
+                    self.controller.close()
                 except Exception as error:  # whatever it is, it is tried again: nobody else would
                     self.stands_by = False
                     self._put_off(error)
@@ -123,7 +129,7 @@ class Daemon:
                 return
 
     def _open(self) -> None:
-        """Open the stores that the followed revision names; they stay open for the daemon's life."""
+        """Open the stores that the followed revision names; they stay open until another one names others."""
         head = self.following.head()
         if head.sha is None:
             raise MlopsError(head.problem or "there is nothing to follow", fix="It is looked for again.")
@@ -216,7 +222,7 @@ class Daemon:
             result = term.make_pass()
             self._failures, self._not_before = 0, 0.0
             self.journal.well()
-        except LeaseLost:
+        except (LeaseLost, OtherStores):
             raise
         except Exception as error:  # also a defect: the loop goes on, and says where it was
             self._put_off(error)

@@ -167,6 +167,7 @@ class Term:
         source = view.project.spec.source
         self.interval = source.interval
         self.following.follow(source.branch, source.interval)
+        self.recorder.redactor = self.controller.redactor
         base = view.planned.plan.base
         self.following.keep(*{sha for sha in (base, view.good, view.snapshot.revision) if sha})
 
