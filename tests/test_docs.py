@@ -172,6 +172,20 @@ def test_every_reason_that_fails_is_explained() -> None:
     assert [reason for reason in sorted(FAILURES) if f"`{reason}`" not in text] == []
 
 
+def test_every_event_of_the_daemon_is_explained() -> None:
+    text = (DOCS / "troubleshooting.md").read_text("utf-8")
+    package = ROOT / "src/mlops"
+    source = "\n".join(
+        f.read_text("utf-8") for f in (*package.glob("daemon/*.py"), package / "cli/daemon.py")
+    )
+    told = set(re.findall(r'(?:say|event|_tell)\(\s*"([A-Z]\w+)"|"([A-Z]\w+)",[^"\n]*last_at=', source))
+    names = {name for pair in told for name in pair if name} | set(
+        re.findall(r'reason = "([A-Z]\w+)"', source)
+    )
+    assert len(names) > 15
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
 def test_every_tag_is_explained() -> None:
     text = (DOCS / "mlflow.md").read_text("utf-8")
     for module in (mlops.planning.context, mlops.planning.runs):

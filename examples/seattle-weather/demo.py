@@ -227,8 +227,7 @@ def keep(session: Session) -> None:
     production = "Promotion/seattle-weather-production"
     session.start_daemon()
     session.until("Leading")
-    say("1.1.0 was not to blame after all: release it again. The commit is all there is to do. (The first write\n"
-        "after a start imports MLflow, which takes seconds; see how long the next ones take.)")  # fmt: skip
+    say("1.1.0 was not to blame after all: release it again. The commit is all there is to do.")
     session.run("git", "revert", "--no-edit", "HEAD")
     session.run("mlops", "wait", production)
 
