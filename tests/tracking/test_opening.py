@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlops.errors import MlopsError
 from mlops.tracking import Tracker
 from mlops.tracking.connection import _current
 
@@ -72,3 +73,21 @@ def test_a_store_of_an_older_mlflow_is_migrated_after_a_copy_was_put_aside(
     assert set(tracker.observe("p", []).experiments) == {"p/old"}
     assert (tmp_path / "m.db.before-bd07f7e963c5").stat().st_size > 0
     tracker.prepare()
+
+
+def test_a_store_that_is_not_there_is_not_opened_ahead_and_one_that_is_needs_no_call(
+    sqlite_tracker: Tracker, tmp_path: Path
+) -> None:
+    absent = Tracker(f"sqlite:///{tmp_path}/m.db", None, environ={}, now=time.time)
+    absent.open()
+    assert list(tmp_path.iterdir()) == []
+    there = Tracker(sqlite_tracker.store.uri, None, environ={}, now=time.time)
+    calls: list[tuple[str, bool]] = []
+    there.on_call = lambda doing, seconds, failed: calls.append((doing, failed))
+    there.open()
+    assert there._opened is not None
+    assert calls == []
+    assert there.aliases("absent") == {}
+    with pytest.raises(MlopsError):
+        there.tag_run("0" * 32, {"a": "b"})
+    assert calls == [("reading aliases of absent", False), (f"tagging run {'0' * 32}", True)]
