@@ -79,15 +79,15 @@ class Daemon:
         """The rows since the last mark of an event with these fields; of `message`, a part is enough."""
         return [row for row in self.rows[self.seen :] if row["event"] == event and _fits(row, fields)]
 
-    def tells(self, event: str, **fields: Any) -> Row:
-        """The first such row since the last mark, once it is there."""
+    def tells(self, event: str, within: float = PATIENCE, **fields: Any) -> Row:
+        """The first such row since the last mark, once it is there, within so many seconds."""
 
         def found() -> list[Row]:
             rows = self.told(event, **fields)
             assert rows or self.ended() is None, f"it ended before it told {event} {fields}\n{self}"
             return rows
 
-        row: Row = until(found, lambda: f"{event} {fields} was not told\n{self}")[0]
+        row: Row = until(found, lambda: f"{event} {fields} was not told\n{self}", within)[0]
         return row
 
     def rests(self) -> None:

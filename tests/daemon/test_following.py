@@ -30,8 +30,11 @@ def commit(project: GitProject, **asked: Any) -> str:
 
 
 def in_force(daemon: Daemon, sha: str) -> None:
-    """Wait until the promotion to dev that a commit asks for is carried out, by its one pass."""
-    daemon.tells("Promoted", resource="Promotion/m-dev", revision=sha)
+    """Wait until the promotion to dev that a commit asks for is carried out, by its one pass.
+
+    Sooner than a remote is asked by default.
+    """
+    daemon.tells("Promoted", within=45.0, resource="Promotion/m-dev", revision=sha)
     daemon.tells("Pass", result="changed")
 
 
@@ -206,6 +209,8 @@ def test_the_real_command_follows_and_ends(make_project: Make, daemons: Daemons)
     daemon = daemons.command(project.root)
     daemon.tells("Promoted", resource="Promotion/m-dev")
     sha = commit(project, dev="2.0.0")
+    waited = daemons.run(project.root, "wait", "Promotion/m-dev", "--revision", sha, "--timeout", "90s")
+    assert waited.code == 0, waited.stderr
     in_force(daemon, sha)
     assert in_stage(project.root) == "2.0.0"
     assert daemon.stop() == 0

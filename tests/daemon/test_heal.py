@@ -166,6 +166,27 @@ def test_an_alias_of_nobodys_is_left_alone(kept: Kept) -> None:
     assert sight(kept.project.root) == before
 
 
+def test_a_mark_of_the_revision_in_force_that_names_no_commit_changes_nothing_until_somebody_decides(
+    kept: Kept,
+) -> None:
+    daemon, root = kept.daemon, kept.project.root
+    head = kept.project.git("rev-parse", "HEAD")
+    for mend in ("by hand", "by reconcile"):
+        daemon.mark()
+        kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", "nothing")
+        daemon.tells("PassFailed", message="there is no commit 'nothing'")
+        assert (in_stage(root), in_stage(root, "prod")) == ("1.0.0", "1.0.0")
+        if mend == "by hand":
+            kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", head)
+        else:
+            asked = kept.daemons.run(root, "reconcile", "--accept-rewrite")
+            assert asked.code == 0, asked.stderr
+        daemon.tells("Recovered")
+        tags = kept.client.get_experiment(kept.ids.project).tags
+        assert tags["mlops.applied.revision"] == head
+        daemon.rests()
+
+
 def test_without_self_heal_it_is_only_reported(kept: Kept) -> None:
     daemon = kept.daemon
     daemon.mark()

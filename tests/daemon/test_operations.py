@@ -125,6 +125,7 @@ def test_a_state_that_is_locked_for_too_long_costs_the_lead_until_it_is_free(
     daemon.tells("Promoted", resource="Promotion/m-dev", revision=sha)
     daemon.rests()
     assert len(daemon.told("Promoted")) == 1
+    assert not daemon.told("StandingBy")  # for the lease that it let go itself
     assert in_stage(project.root) == "2.0.0"
 
 
