@@ -112,7 +112,7 @@ def told(content: Mapping[str, Any] | None) -> int:
     if content is None:
         raise MlopsError("the daemon went away before it answered", fix="Run it again")
     if "problem" in content:
-        raise MlopsError(str(content["problem"]), fix="Push to that branch, or stop the daemon")
+        raise MlopsError(str(content["problem"]), fix="Ask for what it follows, or stop it")
     if "superseded" in content:
         say(f"a newer revision, {content['superseded'][:12]}, was taken up by the daemon instead")
         return 0
