@@ -52,12 +52,12 @@ def test_files_of_old_commits_are_not_remembered_for_ever(make_project: Callable
     def count() -> None:
         parsed.append(rows(project, "cache.db", "SELECT count(*) FROM mlops_cache")[0][0])
 
-    daemon.life.every(3 * DAY, commit, first=DAY, last=70 * DAY)
+    daemon.life.every(5 * DAY, commit, first=DAY, last=70 * DAY)
     daemon.life.at(35.5 * DAY, count)
     daemon.life.at(69.5 * DAY, count)
     daemon.run(70 * DAY)
     assert parsed[1] <= parsed[0] + 1
-    assert 10 <= parsed[1] <= 14
+    assert 6 <= parsed[1] <= 9
 
 
 def test_the_events_of_each_resource_are_bounded_while_the_daemon_lives(
@@ -76,6 +76,36 @@ def test_the_events_of_each_resource_are_bounded_while_the_daemon_lives(
     daemon.run(5 * HOUR)
     [(count,)] = rows(project, "state.db", "SELECT count(*) FROM mlops_event WHERE resource = 'Model/m'")
     assert count == 100
+
+
+def test_events_are_kept_as_long_as_the_project_says(make_project: Callable[..., GitProject]) -> None:
+    project = make_project(model("A model"), source={"interval": "12h"}, state={"keepEvents": "2d"})
+    daemon = slow_daemon(project)
+    happened: list[str] = []
+
+    def happen() -> None:
+        name = f"on day {daemon.time.monotonic() / DAY:.0f}"
+        happened.append(name)
+        daemon.controller.state.add_events([Event(daemon.time.now(), "Model/m", "Tried", name)])
+
+    daemon.life.every(DAY, happen, first=DAY, last=9 * DAY)
+    daemon.run(9 * DAY)
+    kept = "SELECT message FROM mlops_event WHERE reason = 'Tried' ORDER BY position"
+    assert [text for (text,) in rows(project, "state.db", kept)] == happened[-2:]
+
+
+def test_a_clock_that_is_wrong_for_an_hour_costs_no_history(make_project: Callable[..., GitProject]) -> None:
+    project = make_project(model("A model"), source={"interval": "12h"}, state={"keepEvents": "2d"})
+    daemon = slow_daemon(project)
+    daemon.life.at(
+        2 * HOUR,
+        lambda: daemon.controller.state.add_events([Event(daemon.time.now(), "Model/m", "Tried", "")]),
+    )
+    for hours, by in ((5.5, 400 * DAY), (6.4, -400 * DAY), (8.5, -400 * DAY), (9.4, 400 * DAY)):
+        daemon.life.at(hours * HOUR, lambda by=by: daemon.time.set_wall_clock(by))
+    daemon.run(20 * HOUR)
+    kept = "SELECT count(*) FROM mlops_event WHERE reason = 'Tried'"
+    assert rows(project, "state.db", kept) == [(1,)]
 
 
 def test_who_asks_for_a_commit_that_never_comes_is_told_so(make_project: Callable[..., GitProject]) -> None:

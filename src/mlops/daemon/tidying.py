@@ -19,7 +19,7 @@ class Tidying:
     """Prunes what a daemon keeps, once an hour of its monotonic clock."""
 
     controller: Controller
-    _last: float = float("-inf")
+    _last: tuple[float, float] | None = None  # when it was done, on the monotonic and on the wall clock
 
     def tidy(self) -> None:
         """Prune, if it is time. Where that fails it is tried again after the next hour: nothing depends on it.
@@ -27,10 +27,13 @@ class Tidying:
         Raises:
             Transient: a database is locked, or its disk is full.
         """
-        moment = self.controller.monotonic()
-        if moment - self._last >= EVERY:
-            self._last = moment
-            state = self.controller.state
-            refuse_unreadable(state, now=self.controller.now())
-            state.all(NAMESPACE)  # status is in use, though only what changed is written
-            self.controller.prune()
+        moment, wall, last = self.controller.monotonic(), self.controller.now(), self._last
+        if last is not None and moment - last[0] < EVERY:
+            return
+        self._last = moment, wall
+        state = self.controller.state
+        refuse_unreadable(state, now=wall)
+        state.all(NAMESPACE)  # status is in use, though only what changed is written
+        # A clock that was set since might make all history look old; after another hour it is believed.
+        steady = last is not None and abs((wall - last[1]) - (moment - last[0])) < EVERY / 2
+        self.controller.prune(by_age=steady)
