@@ -12,7 +12,7 @@ COMPILE_LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 -
 	pyproject.toml --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format schemas lock upgrade bench build clean
+.PHONY: help install demo test check chaos format schemas lock upgrade bench build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(INSTALLED) ## ruff, mypy --strict, import layers, stale schemas
 	$(BIN)/lint-imports
 	$(BIN)/python -m mlops.resources.schema schemas/ --check
 	$(BIN)/python -m mlops.resources.reference docs/reference --check
+
+chaos: $(INSTALLED) ## a daemon under 3,000 faults, an hour or so; less: make chaos ARGS="--seed 7 --faults 100"
+	$(BIN)/python -m tests.chaos $(or $(ARGS),--faults 3000)
 
 format: $(INSTALLED) ## ruff's fixes and formatting
 	$(BIN)/ruff check --fix .

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "lifecycle")]
-
-from forking import Forks  # noqa: E402
+sys.path.insert(0, str(HERE.parent))
 
 from chaos.episode import Episode, Setting  # noqa: E402
 from chaos.faults import Swarm  # noqa: E402
-from chaos.processes import Diverged  # noqa: E402
+from chaos.processes import Diverged, Forks  # noqa: E402
 from chaos.repository import clean_environ  # noqa: E402
 
 LENGTH = 150  # faults in one episode

@@ -228,6 +228,14 @@ def tune(made: Declared, draw: random.Random, numbers: Numbers) -> str | None:
     return f"tune {document['metadata']['name']}"
 
 
+def slow_down(made: Declared, draw: random.Random, numbers: Numbers) -> str:
+    """New parameters for an experiment, that nobody trained with before and that take their time."""
+    document = draw.choice(made.of("Experiment"))
+    pause = 0.8 + numbers.next("pause") / 1000
+    document["spec"]["parameters"]["pause"] = pause
+    return f"tune {document['metadata']['name']} to take {pause:g} s"
+
+
 def recode(made: Declared, draw: random.Random, numbers: Numbers) -> str | None:
     path = draw.choice(sorted(path for path in made.files if path.startswith("training/")))
     made.files[path] = TRAIN.replace("CODE", str(draw.randrange(CODES)))

@@ -20,6 +20,7 @@ from chaos.processes import Daemon
 
 Fault = Callable[[Episode], str | None]
 
+PATIENCE: Final = 2.0  # seconds to wait for a job that can be killed
 LEASE: Final = 12.0  # seconds of standing still after which a lease is surely lost
 JUMPS: Final = (
     -40 * 86400.0,
@@ -288,6 +289,12 @@ def _any_daemon(episode: Episode) -> Daemon | None:
 
 def _kill_job(episode: Episode, what: str) -> str | None:
     running = list(episode.jobs.running())
+    if not running:  # something that takes a moment to train
+        episode.team.train(episode.draw)
+        until = time.monotonic() + PATIENCE
+        while not running and time.monotonic() < until:
+            time.sleep(0.02)
+            running = list(episode.jobs.running())
     if not running:
         return None
     run, supervisor, command = episode.draw.choice(running)
@@ -343,6 +350,7 @@ FAULTS: Final[dict[Fault, int]] = {
     by_hand: 50,
 }
 SHARES: Final = 3
+SHARE_OF: Final = {kill_server: 1, freeze_server: 1, lose_repository: 2}  # the others: as the seed says
 ALWAYS: Final = (commit, by_hand, restart_daemon, accept_rewrite)
 
 
@@ -353,12 +361,13 @@ class Swarm:
     """
 
     def __init__(self, seed: int, number: int, told: Callable[[str, str], None]) -> None:
-        kinds = list(FAULTS)
+        kinds = [fault for fault in FAULTS if fault not in SHARE_OF]
         random.Random(seed).shuffle(kinds)
         draw = random.Random(f"{seed}/{number}")
         chosen = [fault for fault in FAULTS if fault in ALWAYS or draw.random() < 0.7]
         self._faults = {fault: FAULTS[fault] for fault in chosen}
         self._share = kinds[number % SHARES :: SHARES]
+        self._share += [fault for fault, share in SHARE_OF.items() if share == number % SHARES]
         self._told = told
 
     def __call__(self, episode: Episode) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chaos.declared import BROKEN, GOOD, Declared, Numbers, change, mend, settle
+from chaos.declared import BROKEN, GOOD, Declared, Numbers, change, mend, settle, slow_down
 
 BRANCH: Final = "refs/heads/main"
 FIRST_DATE: Final = 1_700_000_000
@@ -65,6 +65,13 @@ class Team:
             said = mend(made)
         if said is None:
             said = change(made, draw, self.numbers, BROKEN if draw.random() < broken else GOOD)
+        self.commit(made, said, [self.head])
+        return said
+
+    def train(self, draw: random.Random) -> str:
+        """A commit that has an experiment trained for a while, as nobody trained it before."""
+        made = self.now.copy()
+        said = slow_down(made, draw, self.numbers)
         self.commit(made, said, [self.head])
         return said
 
