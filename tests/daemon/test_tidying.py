@@ -101,7 +101,7 @@ def test_a_clock_that_is_wrong_for_an_hour_costs_no_history(make_project: Callab
         2 * HOUR,
         lambda: daemon.controller.state.add_events([Event(daemon.time.now(), "Model/m", "Tried", "")]),
     )
-    for hours, by in ((5.5, 400 * DAY), (6.4, -400 * DAY), (8.5, -400 * DAY), (9.4, 400 * DAY)):
+    for hours, by in ((5.5, 400 * DAY), (7.2, -400 * DAY), (10.5, -400 * DAY), (12.2, 400 * DAY)):
         daemon.life.at(hours * HOUR, lambda by=by: daemon.time.set_wall_clock(by))
     daemon.run(20 * HOUR)
     kept = "SELECT count(*) FROM mlops_event WHERE reason = 'Tried'"
