@@ -130,5 +130,6 @@ class Tally:
             "done": self.done,
             "failed": {name: str(outcome.error) for name, outcome in undone if isinstance(outcome, Failed)},
             "blocked": [[block.resource, block.reason, block.message] for block in blocks],
+            "errors": [str(problem) for problem in view.loaded.problems],
             "left": len(plan.steps),
         }
