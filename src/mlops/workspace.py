@@ -247,7 +247,7 @@ class Workspace:
         """
         if self._state is not None and self._project is not None:
             keep = self._project.spec.state.keep_events
-            self._state.prune(events_for=keep if by_age else float("inf"))
+            self._state.prune(events_for=keep if by_age else None)
         if self._local is not None:
             self._local.prune()
 

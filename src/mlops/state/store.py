@@ -178,15 +178,16 @@ class State(StateReader):
         *,
         events_per_resource: int = 100,
         most_events: int = 100_000,
-        events_for: float = 90 * _DAY,
+        events_for: float | None = 90 * _DAY,
         unused_for: float = 30 * _DAY,
         most_bytes: int = 512 * 2**20,
     ) -> Pruned:
         """Bound the history and the cache.
 
         Keeps the newest `events_per_resource` events of each resource and `most_events` of all, none that last
-        happened more than `events_for` seconds ago; drops entries not read or written for `unused_for` seconds
-        (use is counted by the day), then the longest unused until keys and values take at most `most_bytes`.
+        happened more than `events_for` seconds ago (None: however old); drops entries not read or written for
+        `unused_for` seconds (use is counted by the day), then the longest unused until keys and values take at
+        most `most_bytes`.
         """
         if not self.writable:
             return Pruned(0, 0)
@@ -211,15 +212,15 @@ class State(StateReader):
                 " WHERE total > ?)",
                 *(project, project, most_bytes),
             )
-            session.run(
-                "UPDATE mlops_event SET last_at = ? WHERE project = ? AND last_at > ?",
-                now,
-                project,
-                now + _DAY,
-            )
-            events = session.run(
-                "DELETE FROM mlops_event WHERE project = ? AND last_at < ?", project, now - events_for
-            )
+            events = 0
+            if events_for is not None:
+                session.run(
+                    "UPDATE mlops_event SET last_at = ? WHERE project = ? AND last_at > ?",
+                    *(now, project, now + _DAY),
+                )
+                events = session.run(
+                    "DELETE FROM mlops_event WHERE project = ? AND last_at < ?", project, now - events_for
+                )
             events += session.run(
                 "DELETE FROM mlops_event WHERE identity IN (SELECT identity FROM (SELECT identity,"
                 " row_number() OVER (PARTITION BY resource ORDER BY position DESC) AS of_resource,"
