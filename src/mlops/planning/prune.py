@@ -112,7 +112,7 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
             ):
                 continue  # the resource was renamed, not removed
             live = context.ledger.models.get(version.model)
-            aliases = [a for a, number in (live.aliases.items() if live else ()) if number == version.number]
+            aliases = sorted(a for a, n in (live.aliases.items() if live else ()) if n == version.number)
             if version.tags.get(POLICY_TAG) == "Delete" and all((version.model, a) in freed for a in aliases):
                 work: Work = DeleteVersion(version.model, version.number)
                 changes = (Change("mlflowVersion", version.number, None),)
