@@ -59,7 +59,7 @@ def read_revision(
         project=project.metadata.name,
         self_heal=project.spec.self_heal,
         prune=project.spec.prune,
-        resources=loaded.resources,
+        resources=dict(loaded.resources),  # all are planned with, and looked up again and again
         invalid=loaded.invalid,
         whole=not loaded.problems and not loaded.unreadable,
         code=code,

@@ -70,6 +70,7 @@ class Context:
     versions_by_model: Mapping[str, tuple[ObservedVersion, ...]]
     graph: Graph
     stage_of_alias: Mapping[str, str]  # loading has refused two stages with one alias
+    registered: Mapping[str, str]  # by Model name: what MLflow calls it
     training: dict[str, str] = field(
         default_factory=dict
     )  # fingerprint → the step of this plan that trains it
@@ -101,6 +102,11 @@ class Context:
                 for one in desired.resources.values()
                 if isinstance(one, Stage)
             },
+            registered={
+                key.name: one.spec.registered_name or key.name
+                for key, one in desired.resources.items()
+                if isinstance(one, Model)
+            },
         )
 
     @property
@@ -116,8 +122,7 @@ class Context:
         return self.desired.rules.get(base)
 
     def registered_name(self, model: str) -> str:
-        resource = self.desired.resources.get(Key("Model", model))
-        return (resource.spec.registered_name or model) if isinstance(resource, Model) else model
+        return self.registered.get(model, model)
 
     def run(self, run_id: str | None) -> ObservedRun | None:
         return self.ledger.runs.get(run_id) if run_id else None
