@@ -61,7 +61,9 @@ def apply(
     controller = open_controller(ctx)
     keys = [Key.parse(target) for target in targets]
     saved = read(plan) if plan is not None else None
-    if saved is not None and (revision is not None or working_tree or targets or retry_stalled):
+    if saved is not None and (
+        revision is not None or working_tree or targets or retry_stalled or accept_rewrite
+    ):
         raise click.UsageError("a saved plan says itself what is applied; leave out the other options")
     if saved is not None:
         revision, working_tree = saved.revision, saved.working_tree

@@ -134,7 +134,7 @@ class RemoteBranch:
     interval: float = 60.0
     fetched: Callable[[float, MlopsError | None], None] = lambda seconds, error: None
     monotonic: Callable[[], float] = time.monotonic
-    _problem: str | None = "it was not fetched yet"
+    _problem: str | None = None
     _moved: Callable[[str], None] = lambda reason: None
     _news: threading.Event = field(default_factory=threading.Event)
     _closed: bool = False
@@ -146,7 +146,8 @@ class RemoteBranch:
         self._thread.start()
 
     def head(self) -> Head:
-        return Head(self.repository.tip(self.branch), self._problem)
+        tip = self.repository.tip(self.branch)
+        return Head(tip, self._problem or (None if tip is not None else "it was not fetched yet"))
 
     def follow(self, branch: str, interval: float) -> None:
         sooner = interval < self.interval  # than the fetch that is waited for
