@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 
 from mlops.applying.sweep import sweep
-from mlops.applying.train import ORIGIN
+from mlops.applying.train import ORIGIN, _wait
+from mlops.applying.world import Waits
 from mlops.errors import Stalled
+from mlops.execution.jobs import JobStatus
 from mlops.execution.local import LocalExecutor
 from mlops.observation.observed import Ledger, Observed, ObservedRun
+from mlops.planning.plan import Step
 from mlops.planning.runs import FINGERPRINT, OUTCOME
+from mlops.planning.work import DeleteVersion
 from mlops.state import LeaseLost
 
 
@@ -65,3 +70,34 @@ def test_a_run_that_was_closed_since_it_was_observed_is_left_as_it_is(tmp_path: 
     )
     assert sweep(around) == ()
     assert closed == []
+
+
+def test_a_run_of_what_a_step_beside_trains_is_left_to_it_whatever_its_id(tmp_path: Path) -> None:
+    closed: list[str] = []
+    around = world(tmp_path, closed, Stalled("it is not reached"))
+    around.busy = {"f"}  # before the step has even made its run
+    assert sweep(around) == ()
+    assert closed == []
+
+
+def test_who_lost_the_lease_ends_no_job(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    def lost() -> None:
+        raise LeaseLost("the lease was lost")
+
+    around = world(tmp_path, [], Stalled("it is not reached"))
+    running = SimpleNamespace(
+        poll=lambda run_id: JobStatus("running"), cancel=ended.append, wait=lambda ids, timeout: {}
+    )
+    around.executor = lambda name: running
+    around.unwanted = lambda run: True
+    around.check_lease = lost
+    with pytest.raises(LeaseLost):
+        sweep(around)
+    around.stop, around.cancel_jobs, around.waits = threading.Event(), True, Waits()
+    around.monotonic = lambda: 0.0
+    around.stop.set()
+    with pytest.raises(LeaseLost):
+        _wait(around, Step("s", "r", "train", "", DeleteVersion("m", 1)), running, "bad", 1)  # type: ignore[arg-type]
+    assert ended == []

@@ -112,6 +112,12 @@ class Beside:
             waiting = (name for alike in self._waiting.values() for name in alike)
             return dict.fromkeys(waiting, False) | dict.fromkeys(self._running, True)
 
+    def steps(self) -> list[Step]:
+        """The steps that run or wait for their turn."""
+        with self._lock:
+            waiting = (offer.step for alike in self._waiting.values() for offer in alike.values())
+            return [*(running.step for running in self._running.values()), *waiting]
+
     def take_ended(self) -> list[Ended]:
         """What ended since the last call, oldest first."""
         with self._lock:

@@ -32,7 +32,7 @@ def sweep(world: World) -> tuple[str, ...]:
     } | {state.run.run_id for states in world.planned.trials.values() for state in states if state.run}
     for run in runs.values():
         ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
-        if ours and is_open(run) and run.run_id not in awaited and run.run_id not in world.busy:
+        if ours and is_open(run) and run.run_id not in awaited and run.tags[FINGERPRINT] not in world.busy:
             try:
                 _close(world, run)
             except LeaseLost:
@@ -63,6 +63,7 @@ def _close(world: World, run: ObservedRun) -> None:
     executor = world.executor(task.executor if task is not None else "local")
     status = executor.poll(run.run_id)
     if not status.ended and status.state != "unknown" and world.unwanted(run):
+        world.check_lease()
         executor.cancel(run.run_id)  # its run is closed by the pass after its end
     if task is not None and status.ended:
         collect(world, task, executor, run.run_id, status)

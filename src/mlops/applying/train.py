@@ -12,7 +12,7 @@ from typing import Final
 
 from mlops.applying.collect import Collected, collect
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
-from mlops.applying.tasks import Task, write_task
+from mlops.applying.tasks import Task, read_task, write_task
 from mlops.applying.world import World
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.execution.environment import job_environment
@@ -33,6 +33,8 @@ from mlops.planning.runs import (
     MESSAGE,
     OUTCOME,
     STALLED,
+    RunIndex,
+    TrialState,
 )
 from mlops.planning.trials import fill, text_of
 from mlops.planning.work import TrainTrial, Trial
@@ -54,21 +56,23 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
         return Done(f"run {shared.run_id[:8]} has this fingerprint")
     experiment = world.desired.resources[Key("Experiment", work.trial.experiment)]
     assert isinstance(experiment, Experiment)
-    executor = world.executor(experiment.spec.executor)
     task = Task.of(experiment, work.trial, normal(experiment.spec.source.path))
     run_id, attempt = work.open_run, work.first_attempt
+    if run_id is None:
+        now = _state_now(world, experiment, work.trial)
+        if now.state == "finished" and now.run is not None:
+            world.runs[now.run.run_id] = now.run
+            return Done(f"run {now.run.run_id[:8]} has this fingerprint")
+        run_id, attempt = now.run.run_id if now.run else None, max(attempt, now.next_attempt)
     for tried in range(work.attempts):
+        executor = _executor(world, experiment, run_id)
         if run_id is not None:
             elsewhere = _elsewhere(world, experiment, executor, run_id)
             if elsewhere is not None:
                 return elsewhere
         else:
             run_id = _create(world, experiment, work.trial, attempt)
-        world.busy.add(run_id)
-        try:
-            ended = _attempt(world, step, experiment, task, executor, run_id, attempt, tried)
-        finally:
-            world.busy.discard(run_id)
+        ended = _attempt(world, step, experiment, task, executor, run_id, attempt, tried)
         if not isinstance(ended, Collected):
             return ended
         if ended.outcome == "succeeded":
@@ -82,6 +86,24 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
         if ended.transient and not _pause(world, tried):
             return Left("stopped between two attempts")
     raise AssertionError("a step that trains has at least one attempt")
+
+
+def _state_now(world: World, experiment: Experiment, trial: Trial) -> TrialState:
+    """Where the trial stands by now: since it was planned, maybe hours ago, another machine may have trained it."""
+    world.check_lease()
+    name = world.desired.ledger_name(experiment.metadata.name)
+    runs = world.tracker.runs_tagged(_experiment_id(world, experiment), name, FINGERPRINT, trial.fingerprint)
+    return RunIndex.of(runs).state(trial, hold=False)
+
+
+def _executor(world: World, experiment: Experiment, run_id: str | None) -> Executor:
+    """The one that has the run's job already, whatever the experiment says by now; else the one it names."""
+    task = read_task(world.home / "work" / run_id) if run_id is not None else None
+    if task is not None and run_id is not None and task.executor != experiment.spec.executor:
+        before = world.executor(task.executor)
+        if before.poll(run_id).state != "unknown":
+            return before
+    return world.executor(experiment.spec.executor)
 
 
 def _attempt(
@@ -269,6 +291,7 @@ def _wait(world: World, step: Step, executor: Executor, run_id: str, attempt: in
         if ended:
             return ended[run_id]
         if world.stop.is_set() and world.cancel_jobs:
+            world.check_lease()
             executor.cancel(run_id)
             return executor.wait((run_id,), CANCEL_PATIENCE).get(run_id)
         late = world.waits.until is not None and world.monotonic() >= world.waits.until

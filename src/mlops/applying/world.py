@@ -74,7 +74,9 @@ class World:
     # seconds until the next attempt; true when stopped meanwhile
     pause: Callable[[threading.Event, float], bool] = threading.Event.wait
     cancel_jobs: bool = False
-    busy: set[str] = field(default_factory=set)  # runs that a step is at: nobody else closes them
+    busy: Collection[
+        str
+    ] = ()  # fingerprints that steps beside this walk train: nobody else closes their runs
     unwanted: Callable[[ObservedRun], bool] = lambda run: (
         False
     )  # whether to end a job that no trial waits for

@@ -58,7 +58,6 @@ class Term:
     wishes: Wishes = field(init=False)
     tidying: Tidying = field(init=False)
     _world: World | None = None  # of the walk under way
-    _busy: set[str] = field(default_factory=set)  # runs that steps beside the loop are at
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
     _tried: float = float("-inf")  # when the last pass tried what was due
     _obstacle: str | None = None  # to what is followed, as it was told last
@@ -139,6 +138,8 @@ class Term:
             controller.tracker.prepare()  # before any job: two that open a new store race in its migrations
         self._offer(view, plan, resting, mark)
         self.wishes.heard()
+        beside = (step.work for step in self.beside.steps())
+        world.busy = {work.trial.fingerprint for work in beside if isinstance(work, TrainTrial)}
         slow = {step.id for step in plan.steps if is_slow(step)}
         quick = without(plan, slow | resting.keys())
         applied, after = Applied(quick, {}, {}), None
@@ -234,9 +235,7 @@ class Term:
             self.controller.on_warning(f"MLflow's pages of logged models lack versions: {error}")
 
     def _surroundings(self, view: View, waits: Waits) -> World:
-        world = self.controller.world(view, self.journal, self.lease.check, waits)
-        world.busy = self._busy
-        return world
+        return self.controller.world(view, self.journal, self.lease.check, waits)
 
     def _is_unwanted(self, run: ObservedRun, revision: str) -> bool:
         """Whether a job that no trial waits for is of a revision that this one came after, and is to be ended.

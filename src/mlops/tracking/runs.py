@@ -232,6 +232,16 @@ class Runs(Connection):
 
         return self._call(f"reading run {run_id}", read) if self.store.exists() else None
 
+    def runs_tagged(self, experiment_id: str, experiment: str, tag: str, value: str) -> list[ObservedRun]:
+        """The runs of an experiment, by its id and full name, with this value of a tag, as they are now."""
+
+        def read(client: MlflowClient) -> list[ObservedRun]:
+            query = f"tags.`{tag}` = '{value}'"
+            found = pages(lambda t: client.search_runs([experiment_id], query, page_token=t))
+            return [observed_run(run, experiment) for run in found]
+
+        return self._call(f"looking for runs of experiment {experiment_id}", read)
+
     def link_children(self, run_id: str, *, status: str = "KILLED") -> tuple[str, ...]:
         """Link the runs that the training process of `run_id` opened beside it; their ids, oldest first.
 
