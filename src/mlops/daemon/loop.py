@@ -88,7 +88,9 @@ class Daemon:
                     self.journal.say("LeaseLost", str(error), warning=True)
                 except OtherStores as error:
                     self.journal.say(
-                        "StoresMoved", f"{error.what}: these are opened, and their lease is taken", warning=True
+                        "StoresMoved",
+                        f"{error.what}: these are opened, and their lease is taken",
+                        warning=True,
                     )
                     self.controller.close()
                 except Exception as error:  # whatever it is, it is tried again: nobody else would
