@@ -202,6 +202,8 @@ class Daemon:
             later = reasons - wakeups.NEWS
         elif now < self._rested:
             later = reasons & {wakeups.LEDGER, wakeups.RETRY}
+            if term.crowded:  # each end would bring a pass, and the next end comes at once
+                later |= reasons & {wakeups.ENDED}
         if reasons - later:
             return reasons
         self.wakeups.kept |= later - {wakeups.INTERVAL, wakeups.RETRY}  # these come by themselves
