@@ -141,6 +141,11 @@ class Recorder:
     _blocked: frozenset[Block] = frozenset()
     _unwritten: list[Event] = field(default_factory=list)
 
+    @property
+    def failures(self) -> Mapping[str, Failure]:
+        """What was written last of steps that did not come about, by `Kind/name`."""
+        return self._failures
+
     def steps(self, ended: Iterable[tuple[Step, str, Outcome, float | None]]) -> None:
         """Record steps that ended: the step, the revision of its plan, its outcome, the seconds it took."""
         self.events(_of_step(self.now(), *one) for one in ended if not isinstance(one[2], Left))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,6 +58,8 @@ def daemon(
         raise click.UsageError("--home goes with --source; a checkout is its own home")
     if source is not None and working_tree:
         raise click.UsageError("--working-tree follows the files here; leave out --source")
+    stopping = threading.Event()
+    _on_signals(stopping.set)
     from mlops.daemon.journal import Journal
     from mlops.daemon.logs import logging_to
     from mlops.daemon.loop import Daemon
@@ -69,8 +72,6 @@ def daemon(
         stack.enter_context(logging_to(stream, secrets.redact, level=_level(ctx)))
         metrics = Metrics()
         journal = Journal(metrics)
-        stopping = threading.Event()
-        _on_signals(stopping.set)
         if source is None:
             controller, following = _here(ctx, journal, working_tree)
         else:
@@ -175,12 +176,17 @@ def _mirrored(
 
 
 def _on_signals(stop: Callable[[], None]) -> None:
-    def stopped(number: int, frame: object) -> None:
-        # A call to a store that hangs is not waited for: whatever it does can be done again.
-        last = threading.Timer(LONGEST_END, os._exit, (0,))
-        last.daemon = True
-        last.start()
+    def end() -> None:
         stop()
+        time.sleep(LONGEST_END)
+        os._exit(0)  # a call to a store that hangs is not waited for: whatever it does can be done again
+
+    def stopped(number: int, frame: object) -> None:
+        # Not here: the signal may have come while this thread holds a lock that stopping takes.
+        try:
+            threading.Thread(target=end, name="mlops-end", daemon=True).start()
+        except RuntimeError:  # the machine has no thread left
+            stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stopped)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mlops.applying.outcomes import Failed, Outcome
+from mlops.applying.status import Failure, with_failure
 from mlops.applying.world import World
 from mlops.daemon import logs
 from mlops.errors import Defect, MlopsError
@@ -28,6 +29,7 @@ class Journal:
 
     metrics: Metrics
     _shown: Any = None  # the assessments that were counted last
+    _failures: Mapping[str, Failure] = field(default_factory=dict)  # counted with them
     _outage: str = ""
 
     def say(self, event: str, message: str, *, warning: bool = False, **fields: Any) -> None:
@@ -104,13 +106,17 @@ class Journal:
             self.say("Recovered", "passes are made again")
         self._outage = ""
 
-    def stands(self, view: View) -> None:
-        """How the resources stand, counted when it changed."""
+    def stands(self, view: View, failures: Mapping[str, Failure]) -> None:
+        """How the resources stand, with what failed by `Kind/name`; counted when it changed."""
         made = view.planned.assessments
-        if made is self._shown:
+        if made is self._shown and failures == self._failures:
             return
-        self._shown = made
-        self.metrics.resources(Counter((key.kind, one.sync, one.health) for key, one in made.items()))
+        self._shown, self._failures = made, failures
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for key, one in made.items():
+            shown = with_failure(one, failures.get(str(key))) if failures else one
+            counts[key.kind, shown.sync, shown.health] += 1
+        self.metrics.resources(counts)
         project = view.observed.ledger.experiments.get(view.desired.project)
         if view.planned.plan.base is not None and project is not None:
             self.metrics.revision(view.planned.plan.base, _seconds(project.tags.get(APPLIED_AT)))

@@ -13,6 +13,7 @@ from mlops.report import EVENTS_SHOWN, Report, event_json
 from mlops.training_log import LogPiece, Sources, TrainingLogs
 
 if TYPE_CHECKING:
+    from mlops.applying.status import Failure
     from mlops.daemon.loop import Daemon
     from mlops.view import View
 
@@ -24,7 +25,7 @@ class Posted:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._page: tuple[View, Page] | None = None
+        self._page: tuple[View, Mapping[str, Failure], Page] | None = None
         controller = daemon.controller
         self._logs = TrainingLogs(
             Sources(
@@ -61,14 +62,13 @@ class Posted:
         view = term.view if term is not None else None
         if term is None or view is None:
             return None
-        if self._page is None or self._page[0] is not view:
+        failures = term.recorder.failures
+        if self._page is None or self._page[0] is not view or self._page[1] != failures:
             controller = self._daemon.controller
-            now = controller.now()
-            self._page = (
-                view,
-                Page(lambda: Report.of(view, controller.state, now).to_json(), controller.redactor.redact),
-            )
-        return self._page[1]
+            now, redact = controller.now(), controller.redactor.redact
+            page = Page(lambda: Report.of(view, controller.state, now).to_json(), redact)
+            self._page = view, failures, page
+        return self._page[2]
 
     def events(self, resource: str) -> Sequence[Mapping[str, Any]]:
         found = self._daemon.controller.state.events(resource, limit=EVENTS_SHOWN)

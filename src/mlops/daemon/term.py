@@ -303,7 +303,7 @@ class Term:
             name = f"Project/{view.desired.project}"
             failures |= {name: Failure("", "SourceUnavailable", self.head.problem, stalled=False)}
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=failures)
-        self.journal.stands(view)
+        self.journal.stands(view, failures)
 
     def _tell_revision(self, view: View, base: str | None) -> None:
         """Say which revision came into force after `base`, and once what no resource says of it: broken files."""
