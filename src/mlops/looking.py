@@ -102,7 +102,7 @@ class Looker(Workspace):
                 return before
         project, loaded = self.load(snapshot, before.loaded if before is not None else None)
         if loaded.whole:
-            return Held(loaded)
+            return Held(loaded.settled())
         found = held(loaded, project.metadata.name, self._good(), self._read)
         if found.loaded.project is None:
             raise self.no_project(snapshot)

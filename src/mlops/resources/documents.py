@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mlops.errors import Location
 from mlops.resources.core_schema import MAX_BYTES
 from mlops.resources.document import NAME_PATTERN, Document
+from mlops.resources.fields import View
 from mlops.resources.key import KINDS, PLANNED_KINDS, Key
 from mlops.resources.kinds import MODELS, AnyResource, Resource
 from mlops.resources.nearest import Nearest
@@ -38,7 +39,7 @@ class Record(NamedTuple):
     """One document of a file, as far as it is known."""
 
     key: Key  # its kind and name; where they are wrong, those it most likely means
-    values: Mapping[str, Any]  # the document itself, unchecked where it is broken
+    values: View  # the document itself, unchecked where it is broken; or `resource`, once it is all that is needed
     file: str
     start: Start
     ordinal: int  # of the document in its file, counting those that can be parsed; -1: it cannot be

@@ -89,6 +89,7 @@ class _Versions:
         numbers = self.by_model.get(text_at(record.values, _MODEL) or "", {})
         if not numbers:
             return record
+        assert isinstance(record.values, dict)  # a Promotion is kept as it is written
         spec: Mapping[str, Any] = {**record.values["spec"], "version": max(numbers, key=semver_key)}
         return record._replace(values={**record.values, "spec": spec}, resource=None)
 

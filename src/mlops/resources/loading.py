@@ -31,6 +31,7 @@ __all__ = ["PROJECT_FILE", "Entry", "Loaded", "ParseCache", "Snapshot", "load"]
 
 DEFAULT_FOLDERS = ("resources",)
 _FOLDERS = steps("spec.resources.*")
+_SETTLED = frozenset({"Dataset", "Experiment", "Model", "ModelVersion"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ class Loaded:
     def whole(self) -> bool:
         """Whether nothing is wrong with it: then what it does not declare was removed."""
         return not self.problems and not self.unreadable
+
+    def settled(self) -> Loaded:
+        """The same without the plain values of what is valid and most numerous: its resources say it all.
+
+        For whoever keeps it for long. Projects, Stages and Promotions stay as they are written, too.
+        """
+        settled = {
+            id(record): record._replace(values=self.resources[key], resource=self.resources[key])
+            for key, record in self.resources.records.items()
+            if key.kind in _SETTLED and (record.resource is None or record.values is not record.resource)
+        }
+        records = {key: settled.get(id(one), one) for key, one in self.resources.records.items()}
+        return replace(
+            self,
+            resources=Built(records, self.resources),
+            records=tuple(settled.get(id(record), record) for record in self.records),
+        )
 
     def without_resources(self, snapshot: Snapshot) -> Loaded:
         """What is left to be known once a plan was made, for whoever keeps it for hours."""

@@ -37,7 +37,8 @@ class Lists:
 
 def lists_of(projects: Sequence[Record]) -> Lists:
     """The lists of the first Project, also of a broken one as far as they can be read."""
-    spec = projects[0].values.get("spec") if projects and projects[0].ordinal >= 0 else None
+    values = projects[0].values if projects and projects[0].ordinal >= 0 else None
+    spec = values.get("spec") if isinstance(values, dict) else None
     if not isinstance(spec, dict):
         return Lists()
     variables, groups = spec.get("variables", []), spec.get("groups", {})
