@@ -73,8 +73,9 @@ class LocalBranch:
     root: Path
     files: bool = False
     warn: Callable[[str], None] = lambda warning: None
-    _branch: str | None = None
-    _last: str | None = None  # where the branch stood: what was there is kept in force when it is deleted
+    _branch: str | None = None  # None for what is checked out
+    _followed: str | None = None  # the branch that was there last: goes on until the one asked for is there
+    _last: str | None = None  # where it stood: what was there is kept in force when it is deleted
     _moved: Callable[[str], None] = lambda reason: None
     _watches: ExitStack = field(default_factory=ExitStack)
 
@@ -86,11 +87,14 @@ class LocalBranch:
     def head(self) -> Head:
         branch = self._branch
         sha = self.repository.tip(branch)
-        if branch is None:  # what is checked out
+        if branch is None:
             return Head(sha, None if sha is not None else "there is no commit yet")
         if sha is not None:
-            self._last = sha
-        return Head(sha or self._last, None if sha is not None else _no_branch(branch, "the repository"))
+            self._followed, self._last = branch, sha
+            return Head(sha)
+        if self._followed not in (None, branch):  # a commit there may name another
+            self._last = self.repository.tip(self._followed) or self._last
+        return Head(self._last, _no_branch(branch, "the repository"))
 
     def follow(self, branch: str, interval: float) -> None:
         if self.files or branch == self._branch:
@@ -134,11 +138,15 @@ class RemoteBranch:
     interval: float = 60.0
     fetched: Callable[[float, MlopsError | None], None] = lambda seconds, error: None
     monotonic: Callable[[], float] = time.monotonic
+    _followed: str = field(init=False)  # the branch that was there last, until the one asked for is
     _problem: str | None = None
     _moved: Callable[[str], None] = lambda reason: None
     _news: threading.Event = field(default_factory=threading.Event)
     _closed: bool = False
     _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._followed = self.branch
 
     def start(self, moved: Callable[[str], None]) -> None:
         self._moved = moved
@@ -146,7 +154,7 @@ class RemoteBranch:
         self._thread.start()
 
     def head(self) -> Head:
-        tip = self.repository.tip(self.branch)
+        tip = self.repository.tip(self._followed)
         return Head(tip, self._problem or (None if tip is not None else "it was not fetched yet"))
 
     def follow(self, branch: str, interval: float) -> None:
@@ -178,23 +186,28 @@ class RemoteBranch:
     def _fetch(self) -> bool:
         """Fetch once; whatever goes wrong is said and tried again, since nobody else would go on."""
         branch, before, began = self.branch, self._tip(), self.monotonic()
-        told, sha = self._problem, before
+        told, moved = self._problem, False
         failed: MlopsError | None = None
         try:
-            sha = self.mirror.fetch(branch)
-            self._problem = _no_branch(branch, "the remote") if sha is None else None
+            if self.mirror.fetch(branch) is not None:
+                self._followed, self._problem = branch, None
+            else:
+                self._problem = _no_branch(branch, "the remote")
+                if branch != self._followed:  # a commit there may name another
+                    moved = self.mirror.brought
+                    self.mirror.fetch(self._followed)
         except Exception as error:
             failed = as_mlops_error(error, where="the mirror")
             self._problem = str(failed)
         self.fetched(self.monotonic() - began, failed)
-        if sha != before or self.mirror.brought or self._problem != told:
+        if moved or self.mirror.brought or self._tip() != before or self._problem != told:
             self._moved(REVISION)
         return failed is None
 
     def _tip(self) -> str | None:
-        """Where the branch stands here; None also where its ref is damaged, which a fetch may mend."""
+        """Where what is followed stands here; None also where its ref is damaged, which a fetch may mend."""
         try:
-            return self.repository.tip(self.branch)
+            return self.repository.tip(self._followed)
         except (MlopsError, OSError):
             return None
 
