@@ -191,6 +191,32 @@ def test_what_is_committed_in_the_middle_of_reading_everything_is_seen_by_the_ne
     assert watched.look(at).versions[made["model"], 1].tags["t"] == place
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_changed_in_the_middle_of_a_look_and_put_back_after_it_is_seen_as_it_is(
+    sqlite_tracker: Tracker, name: str, made: dict[str, str], monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    watched, at = Watched(sqlite_tracker), desired(name)
+    sqlite_tracker.tag_version(made["model"], 1, {"t": "right"})
+    if not whole:
+        watched.look(at)
+        sqlite_tracker.tag_version(made["model"], 1, {"other": "moved"})  # so that it is read again
+    original = watched.tracker.marks
+
+    def then_write(*arguments: Any) -> Any:
+        found = original(*arguments)
+        monkeypatch.undo()
+        sqlite_tracker.tag_version(made["model"], 1, {"t": "by hand"})
+        return found
+
+    monkeypatch.setattr(watched.tracker, "marks", then_write)
+    assert watched.look(at).versions[made["model"], 1].tags["t"] == "by hand"
+    sqlite_tracker.tag_version(
+        made["model"], 1, {"t": "right"}
+    )  # as a heal does: its mark is the old one again
+    assert watched.look(at).versions[made["model"], 1].tags["t"] == "right"
+    assert watched.look(at) is watched.look(at)
+
+
 def test_metrics_of_runs_that_go_on_are_read_rarely_and_those_of_ended_ones_at_once(
     sqlite_tracker: Tracker, name: str, made: dict[str, str]
 ) -> None:

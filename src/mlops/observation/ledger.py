@@ -117,11 +117,21 @@ class LedgerSight:
         if picture is None:
             picture = self._whole(seen, _Picture(scope.asked, token, marks, Ledger(), now, token))
             self._metrics_at, self._late = now, False
+        picture = self._settled(picture)
         self._unkept = self._unkept or seen is None or picture.ledger is not seen.ledger
         self._picture = picture
         if _due(now, self._kept_at, KEEP_EVERY):
             self.keep()
         return picture.ledger
+
+    def _settled(self, picture: _Picture) -> _Picture:
+        """`picture` without the marks of what somebody wrote while it was read."""
+        quiet = picture.token is not None and self._tracker.token() == picture.token
+        if picture.marks is None or quiet:
+            return picture
+        scope = self._scope
+        after = self._tracker.marks(scope.project, scope.models, scope.runs)
+        return replace(picture, marks=picture.marks.settled(after) if after is not None else None)
 
     def keep(self) -> None:
         """Write the picture to disk, unless it is there."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 _NAMES: Final = 500  # parameters in one statement, below every database's limit
 _SIZE: Final = 8  # bytes of a mark
@@ -28,6 +28,10 @@ class Unmarked(Exception):
     """There are no marks: the database cannot be read so, or is not as expected."""
 
 
+UNSURE: Final = -1  # no object's mark: it is read again at the next look
+K = TypeVar("K")
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """The marks of one project's objects."""
@@ -37,6 +41,24 @@ class Marks:
     metrics: Mapping[str, int] = field(default_factory=dict)  # by run id; of those that have any
     models: Mapping[str, int] = field(default_factory=dict)  # by registered name; with tags and aliases
     versions: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    def settled(self, after: Marks) -> Marks:
+        """These marks, without those that moved until `after`: what was read between may be newer than they are.
+
+        Put back as it was, such an object has its old mark again, and nobody would read it a second time.
+        """
+
+        def kept(before: Mapping[K, int], later: Mapping[K, int]) -> Mapping[K, int]:
+            moved = {key: UNSURE for key, mark in before.items() if later.get(key) != mark}
+            return {**before, **moved} if moved else before
+
+        return Marks(
+            kept(self.experiments, after.experiments),
+            kept(self.runs, after.runs),
+            kept(self.metrics, after.metrics),
+            kept(self.models, after.models),
+            kept(self.versions, after.versions),
+        )
 
     def to_json(self) -> list[Any]:
         """A JSON-able form, the inverse of `from_json`."""
