@@ -158,8 +158,9 @@ def test_what_was_committed_before_a_look_is_in_it_while_another_process_writes(
             place = next(places)
             original = getattr(watched.tracker, place)
 
-            def then_write(*arguments: Any, call: Any = original) -> Any:
+            def then_write(*arguments: Any, call: Any = original, once: Any = patch) -> Any:
                 found = call(*arguments)
+                once.undo()
                 writer.stdin.write("\n")  # type: ignore[union-attr]
                 writer.stdin.flush()  # type: ignore[union-attr]
                 return found
