@@ -140,7 +140,7 @@ class Controller(Looker):
                 recorder.applied(applied)
                 if record:
                     recorder.status(after.planned.assessments, revision=plan.revision)
-                    self.prune()
+                    self.prune(view.project)
         return Result(view, applied, after)
 
     def carry_out(self, world: World, plan: Plan, *, coming: bool) -> Applied:

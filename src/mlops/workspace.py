@@ -239,15 +239,15 @@ class Workspace:
             self._local = open_state(f"sqlite:///{FOLDER}/cache.db", base=self.root, now=self.now)
         return self._local.namespace("parsed")
 
-    def prune(self, *, by_age: bool = True) -> None:
+    def prune(self, project: Project, *, by_age: bool = True) -> None:
         """Bound the history and the caches; raises Transient where a database is locked or its disk full.
 
         Args:
+            project: the one that counts, which says how long events are kept.
             by_age: whether the clock can be trusted so far that events are dropped because they are old.
         """
-        if self._state is not None and self._project is not None:
-            keep = self._project.spec.state.keep_events
-            self._state.prune(events_for=keep if by_age else None)
+        if self._state is not None:
+            self._state.prune(events_for=project.spec.state.keep_events if by_age else None)
         if self._local is not None:
             self._local.prune()
 

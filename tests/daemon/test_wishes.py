@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from driven import MINUTE, DrivenDaemon
 from git_project import GitProject, document, experiment
 
@@ -177,6 +178,29 @@ def test_training_beside_that_cannot_be_looked_at_stops_nothing_that_is_followed
     assert daemon.told.results["failed"] == 0
     assert early["train"] is None
     assert late["train"]["done"] == 1
+
+
+def test_what_a_commit_beside_says_of_history_drops_none_of_it(make_project: Make, tmp_path: Path) -> None:
+    project = make_project(MODEL, source={"interval": "10m"})
+    project.write("training/train.py", LONG.format(go=str(tmp_path / "go")))
+    project.commit("a training that waits")
+    settings = {"source": {"interval": "10m"}, "state": {"keepEvents": "1h"}}
+    keeps = yaml.safe_dump(document("Project", "p", settings))
+    project.git("checkout", "-q", "-b", "short")
+    project.write("mlops.yaml", keeps)
+    project.declare([*MODEL, ROWS, experiment()])
+    asked = project.commit("beside")
+    project.git("checkout", "-q", "main")
+    daemon = Asking(project)
+    daemon.patient = lambda step: False
+    daemon.ask("train", 5 * MINUTE, report=True, revision=asked, train=())
+    kept: list[str] = []
+    daemon.life.at(
+        250 * MINUTE, lambda: kept.extend(e.reason for e in daemon.controller.state.events("Model/m"))
+    )
+    daemon.life.at(250 * MINUTE, (tmp_path / "go").touch)
+    daemon.run(260 * MINUTE)
+    assert kept == ["Registered"]
 
 
 def test_who_asks_for_a_commit_is_told_that_the_working_tree_is_followed(make_project: Make) -> None:

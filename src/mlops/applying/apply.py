@@ -161,7 +161,7 @@ def execute(world: World, step: Step) -> Outcome:
 
 def _patiently(world: World, step: Step) -> Outcome:
     """Try again what a store put off; training has its own attempts and its own pauses."""
-    for delay in () if isinstance(step.work, TrainTrial) else DELAYS:
+    for delay in () if isinstance(step.work, TrainTrial) else DELAYS[: None if world.patient else 1]:
         try:
             return _execute(world, step)
         except LeaseLost:

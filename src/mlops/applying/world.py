@@ -74,6 +74,9 @@ class World:
     # seconds until the next attempt; true when stopped meanwhile
     pause: Callable[[threading.Event, float], bool] = threading.Event.wait
     cancel_jobs: bool = False
+    patient: bool = (
+        True  # false where a later pass tries again what a store puts off, and others wait for this one
+    )
     busy: Collection[
         str
     ] = ()  # fingerprints that steps beside this walk train: nobody else closes their runs

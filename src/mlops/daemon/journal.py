@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ class Journal:
     """The daemon's log and metrics; a `Progress` for the steps that it walks."""
 
     metrics: Metrics
+    alive: Callable[[], None] = lambda: None  # told when a step of a walk ends, which may have thousands
     _shown: Any = None  # the assessments that were counted last
     _failures: Mapping[str, Failure] = field(default_factory=dict)  # counted with them
     _outage: str = ""
@@ -76,6 +77,7 @@ class Journal:
         logs.event("Progress", message, level=logging.DEBUG, resource=step.resource, step=step.id)
 
     def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
+        self.alive()
         if isinstance(outcome, Failed) and isinstance(outcome.error, Defect):
             logs.event("Defect", str(outcome.error), error=outcome.error.__cause__, step=step.id)
 

@@ -67,7 +67,7 @@ class Daemon:
     stopping: threading.Event = field(default_factory=threading.Event)
     term: Term | None = None  # while this process leads
     stands_by: bool = False  # while another process leads
-    came_round: float | None = None  # when the loop was last seen to go round, on the monotonic clock
+    came_round: float | None = None  # when the loop was last seen to go on, on the monotonic clock
     _next_pass: float = 0.0  # when the interval asks for one, on the monotonic clock
     _rested: float = 0.0  # until when a change in MLflow alone is no reason
     _took: float = 0.0  # seconds of the last pass
@@ -76,6 +76,7 @@ class Daemon:
 
     def run(self) -> None:
         """Lead, or stand by to lead, until `stop`."""
+        self.journal.alive = self._come_round
         self.following.start(self._moved)
         try:
             while not self.stopping.is_set():
@@ -107,6 +108,9 @@ class Daemon:
         if (term := self.term) is not None:
             term.interrupt()
         self.wakeups.wake(wakeups.REQUEST)
+
+    def _come_round(self) -> None:
+        self.came_round = self.controller.monotonic()
 
     def _moved(self, reason: str) -> None:
         """The branch or the files may have moved: a pass over an older revision gives way at once."""
@@ -168,7 +172,7 @@ class Daemon:
         self.wakeups.wake(wakeups.START)
         try:
             while not self.stopping.is_set():
-                self.came_round = self.controller.monotonic()
+                self._come_round()
                 lease.check()
                 self._glance(term)
                 if reasons := self._reasons():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops.daemon.loop import Daemon
     from mlops.view import View
 
-LONGEST_PASS: Final = 600.0  # seconds; a loop that was not seen to go round for that long is not well
+LONGEST_PASS: Final = 600.0  # seconds; a loop in which nothing was seen to go on for that long is not well
 
 
 class Posted:

@@ -102,7 +102,7 @@ class Term:
             self.wake(wakeups.REQUEST)
         if self.view is not None:
             self.controller.tracker.open()  # MLflow takes seconds to import: not when a commit waits for it
-            self.tidying.tidy()
+            self.tidying.tidy(self.view.project)
 
     def close(self, *, cancel: bool, patience: float) -> None:
         """Leave the jobs to whoever leads next, or end them; what ended meanwhile is still recorded."""
@@ -130,6 +130,7 @@ class Term:
         self._record_ended(meanwhile)  # before what follows from it
         world = self._surroundings(view, Waits(wait=False))
         world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
+        world.patient = False
         self._soon = None
         self._tried = controller.monotonic()
         resting = self._resting(plan, self._tried)

@@ -10,6 +10,7 @@ from mlops.daemon.requests import refuse_unreadable
 
 if TYPE_CHECKING:
     from mlops.controller import Controller
+    from mlops.resources import Project
 
 EVERY: Final = 3600.0  # seconds between two prunings
 
@@ -21,8 +22,8 @@ class Tidying:
     controller: Controller
     _last: tuple[float, float] | None = None  # when it was done, on the monotonic and on the wall clock
 
-    def tidy(self) -> None:
-        """Prune, if it is time. Where that fails it is tried again after the next hour: nothing depends on it.
+    def tidy(self, project: Project) -> None:
+        """Prune as `project` says, if it is time; where that fails, again after an hour: nothing depends on it.
 
         Raises:
             Transient: a database is locked, or its disk is full.
@@ -36,4 +37,4 @@ class Tidying:
         state.all(NAMESPACE)  # status is in use, though only what changed is written
         # A clock that was set since might make all history look old; after another hour it is believed.
         steady = last is not None and abs((wall - last[1]) - (moment - last[0])) < EVERY / 2
-        self.controller.prune(by_age=steady)
+        self.controller.prune(project, by_age=steady)
