@@ -115,23 +115,14 @@ class LedgerSight:
                 replace(seen, asked=scope.asked, token=token), seen.marks, marks, metrics_due
             )
         if picture is None:
-            picture = self._whole(seen, _Picture(scope.asked, token, marks, Ledger(), now, token))
+            whole = self._whole(seen, _Picture(scope.asked, token, marks, Ledger(), now, token))
+            picture = self._settled(whole)
             self._metrics_at, self._late = now, False
-        picture = self._settled(picture)
         self._unkept = self._unkept or seen is None or picture.ledger is not seen.ledger
         self._picture = picture
         if _due(now, self._kept_at, KEEP_EVERY):
             self.keep()
         return picture.ledger
-
-    def _settled(self, picture: _Picture) -> _Picture:
-        """`picture` without the marks of what somebody wrote while it was read."""
-        quiet = picture.token is not None and self._tracker.token() == picture.token
-        if picture.marks is None or quiet:
-            return picture
-        scope = self._scope
-        after = self._tracker.marks(scope.project, scope.models, scope.runs)
-        return replace(picture, marks=picture.marks.settled(after) if after is not None else None)
 
     def keep(self) -> None:
         """Write the picture to disk, unless it is there."""
@@ -176,7 +167,17 @@ class LedgerSight:
         if metrics_due:
             self._metrics_at, self._late = self._now(), False
         self._late = self._late or late is not marks
-        return replace(picture, marks=late, ledger=ledger)
+        after = replace(picture, marks=late, ledger=ledger)
+        return after if late == was else self._settled(after)
+
+    def _settled(self, picture: _Picture) -> _Picture:
+        """`picture` without the marks of what somebody wrote while it was read."""
+        quiet = picture.token is not None and self._tracker.token() == picture.token
+        if picture.marks is None or quiet:
+            return picture
+        scope = self._scope
+        after = self._tracker.marks(scope.project, scope.models, scope.runs)
+        return replace(picture, marks=picture.marks.settled(after) if after is not None else None)
 
     def _whole(self, seen: _Picture | None, picture: _Picture) -> _Picture:
         """`picture` with everything, read by MLflow."""
