@@ -73,7 +73,7 @@ PROJECT_FILES = {
         kind: Stage
         metadata: {name: prod}
         spec: {after: dev, approvals: {required: 1, from: [leads]}, gates: [{metric: {name: rmse, max: 1, dataset: rows}}]}
-        """,
+        """,  # noqa: E501
     "rows": "kind: Dataset\nmetadata: {name: rows}\nspec: {uri: 's3://${BUCKET}/rows.csv'}\n",
     "source": """
         kind: Experiment
