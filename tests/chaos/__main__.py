@@ -21,6 +21,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from chaos import daemonlog  # noqa: E402
 from chaos.episode import Episode, Setting  # noqa: E402
 from chaos.faults import Swarm  # noqa: E402
 from chaos.processes import Diverged, Forks  # noqa: E402
@@ -139,8 +140,18 @@ def _episode(
         report.replay = f"python -m tests.chaos {replay}"
     finally:
         report.faults += counted
+        logs = episode.logs if episode is not None else []
         report.episodes.append(
-            {"setting": str(setting), "faults": sum(counted.values()), "seconds": time.monotonic() - began}
+            {
+                "setting": str(setting),
+                "faults": counted.total(),
+                "seconds": time.monotonic() - began,
+                "daemons": len(logs),
+                "passes": daemonlog.count(logs, "Pass"),
+                "trained": daemonlog.count(logs, "Trained"),
+                "promoted": daemonlog.count(logs, "Promoted"),
+                "healed": daemonlog.count(logs, "Healed"),
+            }
         )
         if episode is not None:
             episode.close(keep=report.diverged is not None and arguments.keep)
@@ -163,7 +174,9 @@ def show(report: Report, arguments: argparse.Namespace) -> None:
     table.add_row("in all", str(report.faults.total()), str(report.survived.total()))
     console.print(table)
     seconds = report.seconds
-    console.print(f"{len(report.episodes)} episodes in {seconds / 60:.1f} minutes.", markup=False)
+    counts = ("daemons", "passes", "trained", "promoted", "healed")
+    done = ", ".join(f"{sum(one[what] for one in report.episodes):,} {what}" for what in counts)
+    console.print(f"{len(report.episodes)} episodes in {seconds / 60:.1f} minutes: {done}.", markup=False)
     if report.diverged is not None:
         console.print(f"\nDiverged in {report.diverged}\n\nAgain: {report.replay}", markup=False)
     if arguments.json is not None:

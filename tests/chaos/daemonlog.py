@@ -26,6 +26,11 @@ def rows(logs: Iterable[Path]) -> Iterator[tuple[Path, str, Row | None]]:
             yield log, line, row if isinstance(row, dict) and "event" in row else None
 
 
+def count(logs: Iterable[Path], event: str) -> int:
+    """How often the logs tell of an event."""
+    return sum(row is not None and row["event"] == event for _, _, row in rows(logs))
+
+
 def problems(logs: Iterable[Path]) -> list[str]:
     """Lines that no program can read, and defects that the daemon itself noticed."""
     found = []
