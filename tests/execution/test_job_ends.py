@@ -183,7 +183,8 @@ def test_memory_that_forked_workers_share_counts_once(run: Run) -> None:
 
 
 def test_cancel_ends_a_job(executor: LocalExecutor, spec: Spec) -> None:
-    executor.start(spec("sleep", "300"))
+    executor.start(spec("sh", "-c", "echo runs; exec sleep 300"))
+    eventually(lambda: executor.log("job") == b"runs\n")
     assert executor.poll("job").state == "running"
     executor.cancel("job")
     executor.cancel("job")

@@ -22,11 +22,11 @@ def test_events_are_kept_as_long_as_the_project_says(tmp_path: Path, clock: Call
     (tmp_path / "mlops.yaml").write_text(PROJECT)
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with Workspace(tmp_path, environ={}, now=clock) as workspace:
-        workspace.open(workspace.snapshot(working_tree=True))
+        project = workspace.open(workspace.snapshot(working_tree=True))
         workspace.state.add_events([Event(clock(), "Model/m", "Tick", "old")])
         clock.time += 0.9 * DAY  # type: ignore[attr-defined]
-        workspace.prune()
+        workspace.prune(project)
         assert len(workspace.state.events()) == 1
         clock.time += 0.2 * DAY  # type: ignore[attr-defined]
-        workspace.prune()
+        workspace.prune(project)
         assert workspace.state.events() == []

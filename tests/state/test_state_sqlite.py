@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,30 @@ def test_four_processes_that_meet_a_damaged_file_set_it_aside_once(
     assert sorted(state.all("n")) == ["0", "1", "2", "3"]
     assert len(list(file.parent.glob("*.corrupt-*"))) == 1
     assert len(state.events()) == 1
+
+
+def test_a_file_that_another_process_makes_while_it_is_looked_at_is_no_other_program_s(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Overtaken(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:  # type: ignore[override]
+            if sql == "PRAGMA user_version" and not overtaken:
+                overtaken.append(sql)
+                with suppress(Transient):  # it waits for this one instead
+                    driver.SqliteDatabase(file, timeout=0.1).close()
+            return super().execute(sql, *arguments)
+
+    overtaken: list[str] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3,
+        "connect",
+        lambda *a, **k: connect(*a, **k, **({} if overtaken else {"factory": Overtaken})),
+    )
+    database = driver.SqliteDatabase(file, timeout=5)
+    assert overtaken
+    database.write(lambda session: None)
+    database.close()
 
 
 WRITES_FOR_EVER = """

@@ -229,7 +229,13 @@ class SqliteDatabase:
 
 
 def _migrate(connection: sqlite3.Connection, place: str) -> None:
-    if _schema(connection, place) == len(MIGRATIONS):
+    connection.execute("BEGIN")  # one picture of it: another process may be making it right now
+    try:
+        made = _schema(connection, place) == len(MIGRATIONS)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    if made:
         return
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only possible before the first table
