@@ -1,7 +1,8 @@
 """The one engine: look, carry out, record. The CLI, the daemon and the action all call this.
 
-`look_for` gives the view of the revision that may come into force; `carry_out` walks a plan. `apply` is all of it
-under a lease, once; the daemon holds the lease and does it pass after pass.
+`look_for` gives the view of the revision that may come into force, `carry_out` walks its plan, `put_in_force` writes
+down that it is in force. `apply` is all of it under a lease, once; the daemon holds the lease and does it pass after
+pass.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class Controller(Looker):
             plan = view.planned.plan
             applied, after = Applied(plan, {}, {}), view
             try:
-                applied = self.carry_out(world, plan, coming=record and view.coming)
+                applied = self.carry_out(world, plan)
+                if record and view.coming:
+                    self.put_in_force(world)
                 if record:
                     again = Options(accept=view.options.accept, refused=view.refused)
                     after = self._view(view.snapshot, view.held, again, (), None)
@@ -138,29 +141,38 @@ class Controller(Looker):
                 recorder = Recorder(self.state, self.redactor, self.now)
                 recorder.blocks(plan)
                 recorder.applied(applied)
-                if record:
+                if record and lease.held:  # else somebody else says by now how things stand
                     recorder.status(after.planned.assessments, revision=plan.revision)
                     self.prune(view.project)
         return Result(view, applied, after)
 
-    def carry_out(self, world: World, plan: Plan, *, coming: bool) -> Applied:
-        """Walk `plan` in `world`, and with `coming` write down that its revision is in force.
+    def carry_out(self, world: World, plan: Plan) -> Applied:
+        """Walk `plan` in `world`; what came of a step is in what this gives, and nothing is raised after the first.
 
         Only the holder of the lease may call it.
         """
-        from mlops.applying.apply import Applied, apply, record_asked, record_revision
+        from mlops.applying.apply import Applied, apply
         from mlops.applying.sweep import sweep
 
-        if plan.steps or coming:
+        if plan.steps:
             world.check_lease()
             self.tracker.prepare()
         for trouble in sweep(world):
             self.on_warning(trouble)
-        applied = apply(world, plan) if plan.steps else Applied(plan, {}, {})
-        if coming and not world.stop.is_set():
+        return apply(world, plan) if plan.steps else Applied(plan, {}, {})
+
+    def put_in_force(self, world: World) -> None:
+        """Write down that the revision of `world` is in force, unless its walk was stopped.
+
+        Only the holder of the lease may call it.
+        """
+        from mlops.applying.apply import record_asked, record_revision
+
+        if not world.stop.is_set():
+            world.check_lease()
+            self.tracker.prepare()
             record_asked(world)
             record_revision(world)
-        return applied
 
     def world(
         self, view: View, progress: Progress, check_lease: Callable[[], None], waits: Waits | None

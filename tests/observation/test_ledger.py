@@ -284,7 +284,7 @@ def test_a_picture_is_written_to_disk_rarely(
     assert fresh.asked == []
 
 
-def test_a_picture_that_moved_is_read_whole_once_an_hour_and_one_that_did_not_is_not(
+def test_a_picture_that_moved_is_read_whole_once_a_day_and_one_that_did_not_is_not(
     sqlite_tracker: Tracker, name: str, made: dict[str, str]
 ) -> None:
     watched, at = Watched(sqlite_tracker), desired(name)

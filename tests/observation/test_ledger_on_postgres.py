@@ -37,9 +37,9 @@ def test_what_anybody_changes_is_seen_by_the_next_look_on_a_server(tracker: Trac
 
 
 @pytest.mark.slow
-def test_a_store_that_has_no_token_is_read_whole_once_an_hour(tracker: Tracker) -> None:
-    populate(tracker, "hourly")
-    watched, at = Watched(tracker), desired("hourly")
+def test_a_store_that_has_no_token_is_read_whole_once_a_day(tracker: Tracker) -> None:
+    populate(tracker, "daily")
+    watched, at = Watched(tracker), desired("daily")
     first = watched.look(at)
     watched.clock.time += WHOLE_EVERY
     assert watched.look(at) is first

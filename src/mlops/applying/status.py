@@ -150,6 +150,12 @@ class Recorder:
         """Record steps that ended: the step, the revision of its plan, its outcome, the seconds it took."""
         self.events(_of_step(self.now(), *one) for one in ended if not isinstance(one[2], Left))
 
+    def tell(self, ended: Iterable[tuple[Step, str, Outcome, float | None]]) -> None:
+        """Only tell of steps that were done: for a process that may not write any more."""
+        for one in ended:
+            if isinstance(one[2], Done):
+                self.told(self._clean(_of_step(self.now(), *one)))
+
     def applied(self, applied: Applied) -> None:
         """Record what an apply did, and what was left to go on."""
         now, revision = self.now(), applied.plan.revision
@@ -170,13 +176,16 @@ class Recorder:
 
     def events(self, events: Iterable[Event]) -> None:
         """Write events, without secrets."""
-        clean = [replace(event, message=self.redactor.redact(event.message)) for event in events]
+        clean = [self._clean(event) for event in events]
         for event in clean:
             self.told(event)
         self._unwritten = [*self._unwritten, *clean][-_MOST_UNWRITTEN:]
         if self._unwritten:
             self.state.add_events(self._unwritten)  # where that fails, they are written with the next ones
             self._unwritten = []
+
+    def _clean(self, event: Event) -> Event:
+        return replace(event, message=self.redactor.redact(event.message))
 
     def status(
         self,

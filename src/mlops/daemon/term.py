@@ -149,7 +149,9 @@ class Term:
             if self.outdated(self.following.head().sha):
                 world.stop.set()
             coming = view.coming and not self.working_tree
-            applied = controller.carry_out(world, quick, coming=coming)
+            applied = controller.carry_out(world, quick)
+            if coming:
+                controller.put_in_force(world)
             if coming or applied.having(Done):
                 after = self._look(self.wishes.options())
         finally:
@@ -294,6 +296,8 @@ class Term:
             self._note_repeated(after.planned.plan, done)
             view = after
         plan = view.planned.plan
+        if not self.lease.held:
+            self.recorder.tell(rows)
         self.lease.check()
         self.recorder.steps(rows)
         self._tell_revision(view, base)

@@ -17,16 +17,14 @@ from mlops.resources import Key, Model, ModelVersion, Resource
 from mlops.tracking import Marks, Tracker
 
 FORMAT: Final = 2  # of the picture on disk
-WHOLE_EVERY: Final = (
-    3600.0  # seconds after which a picture that moved is read whole: marks are MLflow's inside
-)
+WHOLE_EVERY: Final = 86_400.0  # seconds after which a moved picture is read whole: marks are MLflow's inside
 METRICS_EVERY: Final = 30.0  # seconds between two readings of the metrics of runs that go on
 KEEP_EVERY: Final = 600.0  # seconds between two writings of the picture to disk
 _CONSTANTS: Final = {
     "NaN": math.nan,
     "Infinity": math.inf,
     "-Infinity": -math.inf,
-}  # one object: it equals itself
+}  # a NaN that equals itself
 
 
 class Cache(Protocol):
