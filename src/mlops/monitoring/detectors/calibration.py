@@ -1,0 +1,80 @@
+"""Thresholds from the reference's own windows, for data whose rows depend on each other.
+
+Where neighbouring rows are alike (weather, sensors, anything in sessions), a window holds less than its rows say, and
+p-values and thresholds made for independent rows alarm without drift. What a detector measures between each window of
+the reference and the rest of it is what it measures without drift, dependence included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from mlops.monitoring.detectors.binned import Binned, Floats, Measured
+from mlops.monitoring.detectors.registry import BinDetector
+
+FEWEST_WINDOWS = 8  # with less, a t quantile is so wide that nothing would ever be found
+
+_FALSE_ALARMS = 0.005  # of a window without drift, over all of its measures
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a detector measures on a column without drift: mean and deviation of `windows` effects to `power`."""
+
+    mean: float
+    deviation: float
+    windows: int
+    power: float
+
+    def threshold(self, measures: int) -> float:
+        """The effect that a check of so many `measures` finds in one of 200 windows without drift."""
+        quantile = float(stdtrit(self.windows - 1, 1 - _FALSE_ALARMS / max(1, measures)))
+        return float(max(0.0, self.mean + quantile * self._spread()) ** (1 / self.power))
+
+    def p_value(self, effect: float) -> float:
+        """The probability of at least this effect in one more window without drift."""
+        spread = self._spread()
+        if spread == 0:
+            return 1.0 if effect**self.power <= self.mean else 0.0
+        return float(stdtr(self.windows - 1, -(effect**self.power - self.mean) / spread))
+
+    def judged(self, measured: Measured) -> Measured:
+        """The same effect with the p-value that it has here."""
+        if not math.isfinite(measured.effect):
+            return measured
+        return Measured(measured.effect, self.p_value(measured.effect), measured.note)
+
+    def _spread(self) -> float:
+        return self.deviation * math.sqrt(1 + 1 / self.windows)
+
+
+def calibrated(found: BinDetector, windows: Sequence[Binned]) -> Calibration | None:
+    """What `found` measures over `windows`, each a window of the reference against the rest of it; None if too few.
+
+    Effects like χ² are near-normal as cube roots (Wilson & Hilferty 1931), distances, whose squares are like χ², as
+    their power of 2/3; the threshold is then the prediction limit for one more normal value, mean + t·s·√(1+1/k)
+    with Student's t of k−1 degrees of freedom (Hahn 1969), which counts how few windows there were.
+    """
+    power = 1 / 3 if found.squared else 2 / 3
+    effects = [found.measure(binned).effect for binned in windows]
+    scaled = np.array([effect**power for effect in effects if math.isfinite(effect)])
+    if len(scaled) < FEWEST_WINDOWS:
+        return None
+    return Calibration(float(scaled.mean()), float(scaled.std(ddof=1)), len(scaled), power)
+
+
+def against_the_rest(
+    counts: Floats, bounds: Floats | None = None, scale: float | None = None
+) -> list[Binned]:
+    """Each row of `counts` (windows, bins) against the sum of the other rows; empty windows are left out."""
+    whole = counts.sum(axis=0)
+    return [
+        Binned.of(whole - own, own, bounds=bounds, scale=scale)
+        for own in counts
+        if own.sum() > 0 and (whole - own).sum() > 0
+    ]
