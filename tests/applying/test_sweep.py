@@ -80,6 +80,18 @@ def test_a_run_of_what_a_step_beside_trains_is_left_to_it_whatever_its_id(tmp_pa
     assert closed == []
 
 
+def test_a_job_that_its_experiment_was_suspended_under_is_left_to_its_end(tmp_path: Path) -> None:
+    closed: list[str] = []
+    around = world(tmp_path, closed, Stalled("it is not reached"))
+    states = [SimpleNamespace(run=run) for run in around.observed.ledger.runs.values()]
+    around.planned.trials = {"fit": states}  # asked for, and no step goes on with it
+    jobs = {"bad": JobStatus("running"), "good": JobStatus("exited", exit_code=0)}
+    around.executor = lambda name: SimpleNamespace(poll=jobs.get, jobs=tuple)
+    around.unwanted = lambda run: False
+    assert sweep(around) == ()
+    assert closed == ["good"]
+
+
 def test_who_lost_the_lease_ends_no_job(tmp_path: Path) -> None:
     ended: list[str] = []
 

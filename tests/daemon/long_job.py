@@ -36,13 +36,21 @@ class Long:
         project.write("long/long.py", LONG)
         self.commit()
 
-    def commit(self, *, wanted: bool = True, parameters: dict[str, Any] | None = None, **asked: Any) -> str:
-        """Commit what is asked for, with the long job or without it."""
+    def commit(
+        self,
+        *,
+        wanted: bool = True,
+        suspend: bool = False,
+        parameters: dict[str, Any] | None = None,
+        **asked: Any,
+    ) -> str:
+        """Commit what is asked for, with the long job, with it suspended, or without it."""
         long = experiment(
             "long",
             source={"path": "long", "include": ["**/*.py"]},
             command=["python", "long.py"],
             parameters={"place": str(self.place), **(parameters or {})},
+            suspend=suspend,
         )
         self.project.declare([*declared(**asked), *([long] if wanted else [])])
         return self.project.commit()

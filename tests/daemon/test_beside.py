@@ -5,7 +5,7 @@ from __future__ import annotations
 from signal import SIGINT, SIGKILL
 
 from long_job import Long, lives
-from running import Daemons, in_stage, until
+from running import HURRIED, Daemons, in_stage, until
 
 
 def test_a_long_job_delays_neither_a_promotion_nor_a_heal_nor_the_end(long: Long, daemons: Daemons) -> None:
@@ -95,3 +95,22 @@ def test_a_job_is_ended_that_a_commit_ruled_out_while_no_daemon_ran(long: Long, 
     daemon = daemons.fork(root)
     third = long.begins(daemon, 3)
     assert lives(third)
+
+
+def test_a_job_that_was_suspended_while_no_daemon_ran_goes_on_and_its_run_is_closed(
+    long: Long, daemons: Daemons
+) -> None:
+    daemon = daemons.fork(long.project.root)
+    pid = long.begins(daemon)
+    daemon.tells("Promoted")
+    assert daemon.stop(SIGKILL) == -SIGKILL
+    sha = long.commit(suspend=True, dev="2.0.0")
+    daemon = daemons.fork(long.project.root, changed={**HURRIED, "daemon.term.LATER": 0.5})
+    daemon.tells("Promoted", resource="Promotion/m-dev", revision=sha)
+    daemon.mark()
+    daemon.tells("Pass", message="retry")  # it looks at the job, and leaves it
+    assert (lives(pid), long.runs) == (True, ["RUNNING"])
+    (long.place / "released").touch()
+    until(lambda: long.runs == ["FINISHED"], lambda: f"{long.runs}\n{daemon}")
+    assert long.pids == [pid]
+    assert daemon.told("Begun", resource="Experiment/long") == []

@@ -1,8 +1,8 @@
-"""Before the steps: close runs of jobs that ended while nobody looked and that no trial waits for any more.
+"""Before the steps: close runs of jobs that ended while nobody looked and that no step takes up.
 
 A run is open until its outcome is written. One whose trial is still wanted is taken up by its `train` step;
-the others would stay RUNNING in MLflow for ever. A job that still runs is left alone, unless it is known that
-nobody wants it.
+the others, also those of an experiment that was suspended meanwhile, would stay RUNNING in MLflow for ever. A job
+that still runs is left alone, unless it is known that nobody wants it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ def sweep(world: World) -> tuple[str, ...]:
     """
     runs = world.observed.ledger.runs
     troubles: list[str] = []
-    awaited = {
-        step.work.open_run for step in world.planned.plan.steps if isinstance(step.work, TrainTrial)
-    } | {state.run.run_id for states in world.planned.trials.values() for state in states if state.run}
+    steps = world.planned.plan.steps
+    awaited = {step.work.open_run for step in steps if isinstance(step.work, TrainTrial)}
     for run in runs.values():
         ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
         if ours and is_open(run) and run.run_id not in awaited and run.tags[FINGERPRINT] not in world.busy:
@@ -38,7 +37,7 @@ def sweep(world: World) -> tuple[str, ...]:
             except LeaseLost:
                 raise
             except (MlopsError, OSError) as error:
-                what = f"run {run.run_id}, which nobody asks for any more, cannot be closed"
+                what = f"run {run.run_id}, which nobody waits for any more, cannot be closed"
                 troubles.append(f"{what}: {error}")
     for job in sorted({*world.executor("local").jobs(), *_worked(world)}):
         if job in runs and OUTCOME in runs[job].tags:
@@ -70,7 +69,7 @@ def _close(world: World, run: ObservedRun) -> None:
     elif status.ended or status.state == "unknown":
         why = "before it was started" if status.state == "unknown" else "and what it was for is lost"
         world.check_lease()
-        message = {MESSAGE: f"nobody asked for it any more {why}"}
+        message = {MESSAGE: f"nobody waited for it any more {why}"}
         world.tracker.terminate(run.run_id, "KILLED", name=run.name, tags=message)
         world.check_lease()
         world.tracker.tag_run(run.run_id, {OUTCOME: "cancelled"})

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MOST_HURRIED: Final = 3  # passes in a row that give way to a newer commit; the next one goes through
 SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
+LATER: Final = 10.0  # seconds after which one that goes on, and that no step waits for, is looked at
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ class Term:
         ended += (meanwhile := self.beside.take_ended())
         self._record_ended(meanwhile)  # before what follows from it
         world = self._surroundings(view, Waits(wait=False))
-        world.unwanted = lambda run: self._is_unwanted(run, plan.revision)
+        world.unwanted = lambda run: self._is_unwanted(run, view)
         world.patient = False
         self._soon = None
         self._tried = controller.monotonic()
@@ -240,23 +241,26 @@ class Term:
     def _surroundings(self, view: View, waits: Waits) -> World:
         return self.controller.world(view, self.journal, self.lease.check, waits)
 
-    def _is_unwanted(self, run: ObservedRun, revision: str) -> bool:
-        """Whether a job that no trial waits for is of a revision that this one came after, and is to be ended.
+    def _is_unwanted(self, run: ObservedRun, view: View) -> bool:
+        """Whether a job that no step waits for is of a revision that this one came after, and is to be ended.
 
-        Another branch's, trained for a pull request, goes on.
+        Another branch's, trained for a pull request, goes on, and so does one that was suspended while it ran.
         """
-        asked = run.tags.get(REVISION_TAG, "")
+        revision, by = view.planned.plan.revision, run.tags.get(REVISION_TAG, "")
+        now = self.controller.monotonic()
         if run.run_id not in self._ending:
             if (
                 run.tags.get(DIRTY_TAG) == "true"
-                or self.controller.repository.is_ancestor(asked, revision) is not True
+                or any(state.run == run for states in view.planned.trials.values() for state in states)
+                or self.controller.repository.is_ancestor(by, revision) is not True
             ):
+                self._soon = min(self._soon or now + LATER, now + LATER)
                 return False
             self._ending.add(run.run_id)
             self._tell(
-                run.tags.get(RESOURCE_TAG, ""), "Cancelled", revision, f"run {run.run_id} of {asked[:12]}"
+                run.tags.get(RESOURCE_TAG, ""), "Cancelled", revision, f"run {run.run_id} of {by[:12]}"
             )
-        self._soon = self.controller.monotonic() + SOON
+        self._soon = now + SOON
         return True
 
     def _tell(self, resource: str, reason: str, revision: str, what: str) -> None:
