@@ -1,0 +1,50 @@
+"""Decisions: when a check fires and clears, and what is done about it. Pure: no I/O, no clock, no store.
+
+`fold` goes over the stored evaluations of a watched version; `State` is what it carries on, `Action`s come of it.
+"""
+
+from mlops.monitoring.deciding.actions import (
+    Action,
+    Alert,
+    Retrain,
+    Rollback,
+    action_document,
+    action_from,
+    action_id,
+    outstanding,
+)
+from mlops.monitoring.deciding.fold import Decision, Happened, fold
+from mlops.monitoring.deciding.settings import (
+    Check,
+    Retraining,
+    Rule,
+    Settings,
+    Severity,
+    Watched,
+)
+from mlops.monitoring.deciding.state import CheckState, Incident, Past, Request, State
+
+__all__ = [
+    "Action",
+    "Alert",
+    "Check",
+    "CheckState",
+    "Decision",
+    "Happened",
+    "Incident",
+    "Past",
+    "Request",
+    "Retrain",
+    "Retraining",
+    "Rollback",
+    "Rule",
+    "Settings",
+    "Severity",
+    "State",
+    "Watched",
+    "action_document",
+    "action_from",
+    "action_id",
+    "fold",
+    "outstanding",
+]

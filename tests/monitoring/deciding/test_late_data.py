@@ -1,0 +1,187 @@
+"""Late data makes a new revision of a window: the record changes, and nothing is done a second time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from folding import (
+    DAY,
+    V1,
+    alert,
+    alerts,
+    in_pieces,
+    is_due,
+    retrain,
+    retrained,
+    settings,
+    windows,
+)
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from mlops.monitoring.deciding import Alert, Incident, State, action_id, fold, outstanding
+from mlops.monitoring.verdicts import Evaluation
+
+POLICY = settings(alert("a", "b"), retrain("a", "b"))
+
+
+def incident(state: State, check: str = "a") -> Incident:
+    found = state.check(check)
+    assert found is not None
+    assert found.incident is not None
+    return found.incident
+
+
+def test_the_newest_revision_of_a_window_counts_whenever_it_comes() -> None:
+    old, new = windows(a="VV"), windows(0, 1, a="QQ")
+    assert fold(POLICY, V1, [*old, *new]) == fold(POLICY, V1, [*new, *old]) == fold(POLICY, V1, new)
+
+
+def test_ids_are_of_the_policy_the_check_and_the_first_window() -> None:
+    decision = fold(POLICY, V1, windows(a="QVVVV"))
+    assert [one.id for one in decision.actions] == [
+        action_id("p", "a", 2 * DAY, "alert", "fired"),
+        action_id("p", "a", 2 * DAY, "retrain", "gbt"),
+    ]
+    assert action_id("p", "a", 2.0 * DAY, "alert", "fired") == decision.actions[0].id
+    assert (
+        len({action_id(*each) for each in [("p", "a", 1), ("p", "a", 2), ("p", "b", 1), ("q", "a", 1)]}) == 4
+    )
+
+
+def test_a_window_that_changes_without_consequence_does_nothing_again() -> None:
+    _, actions = in_pieces(POLICY, [windows(a="QVVV"), windows(1, 1, a="W"), windows(4, a="V")])
+    assert alerts(actions) == [("a", "fired", 2, 2)]
+    assert [one[2] for one in retrained(actions)] == ["due"]
+
+
+def test_a_firing_that_moves_earlier_keeps_its_name() -> None:
+    state, actions = in_pieces(POLICY, [windows(a="QQVVV"), windows(1, 1, a="V"), windows(5, a="QQQ")])
+    assert alerts(actions) == [("a", "fired", 3, 3), ("a", "cleared", 3, 7)]
+    assert retrained(actions) == [("a", 3, "due", None, 3)]
+    moved, _ = in_pieces(POLICY, [windows(a="QQVVV"), windows(1, 1, a="V")])
+    assert (incident(moved).first, incident(moved).named) == (2 * DAY, 3 * DAY)  # the record says so
+    assert not incident(moved).held
+    assert state.verdict == "Healthy"
+
+
+def test_a_firing_that_moves_later_keeps_its_name() -> None:
+    state, actions = in_pieces(POLICY, [windows(a="QVV"), windows(2, 1, a="Q"), windows(3, a="VV")])
+    assert alerts(actions) == [("a", "fired", 2, 2)]
+    assert retrained(actions) == [("a", 2, "due", None, 2)]
+    assert (incident(state).first, incident(state).named) == (3 * DAY, 2 * DAY)
+    assert not incident(state).held
+
+
+def test_a_firing_that_late_data_takes_back_is_held_until_it_clears() -> None:
+    back = [windows(a="QVV"), windows(2, 1, a="Q")]
+    held, actions = in_pieces(POLICY, back)
+    assert incident(held).held
+    assert held.verdict == "Degraded"
+    assert alerts(actions) == [("a", "fired", 2, 2)]
+    over, actions = in_pieces(POLICY, [*back, windows(3, a="QQQ")])
+    assert alerts(actions) == [("a", "fired", 2, 2), ("a", "cleared", 2, 5)]
+    assert retrained(actions) == [("a", 2, "due", None, 2)]
+    assert over.verdict == "Healthy"
+    notes = [one.note for one in actions if isinstance(one, Alert)]
+    assert notes == [None, "late data took the firing back"]
+
+
+def test_what_was_said_to_have_cleared_stays_so_and_fires_anew() -> None:
+    pieces = [windows(a="VVQQQ"), windows(4, 1, a="V"), windows(5, a="QVV")]
+    state, actions = in_pieces(POLICY, pieces)
+    assert alerts(actions) == [("a", "fired", 1, 1), ("a", "cleared", 1, 4), ("a", "fired", 7, 7)]
+    assert state.verdict == "Degraded"
+
+
+def test_labels_that_come_late_fire_once_in_their_own_windows() -> None:
+    pieces = [
+        windows(a="IIIIIIII", b="QQQQQQQQ"),
+        windows(0, 1, a="QVV", b="QQQ"),
+        windows(3, 1, a="VV", b="QQ"),
+    ]
+    state, actions = in_pieces(POLICY, pieces)
+    assert alerts(actions) == [("a", "fired", 2, 2)]
+    assert incident(state).first == 2 * DAY
+    assert retrained(actions) == [("a", 2, "due", None, 7)]  # not dated back before what was decided
+
+
+def test_a_retraining_that_late_labels_ask_for_heeds_the_cooldown_of_a_newer_one() -> None:
+    policy = settings(alert("a", "b"), retrain("a", "b", cooldown=7 * DAY))
+    first = windows(a="I" * 20, b="Q" * 18 + "VV")
+    labelled = windows(0, 1, a="VV" + "I" * 18, b="Q" * 18 + "VV")
+    state, actions = in_pieces(policy, [first, labelled])
+    assert [one[2:4] for one in retrained(actions)] == [("due", None), ("dropped", "covered")]
+    assert state.verdict == "Degraded"
+
+
+def test_two_that_fold_the_same_decide_the_same_ids() -> None:
+    made = windows(a="QVVVQQQVV")
+    one = fold(POLICY, V1, made[:6])
+    other = fold(POLICY, V1, made)
+    known = {action.id for action in other.actions}
+    assert {action.id for action in one.actions} <= known
+    assert outstanding(other.actions, one.actions) == other.actions[2:4] or len(known) == 5
+
+
+letters = st.text("VWQHIeq", min_size=1, max_size=25)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[Evaluation]]:
+    """Windows in pieces, some of them revised later."""
+    length = draw(st.integers(2, 25))
+    text = st.text("VWQHI", min_size=length, max_size=length)
+    made = windows(a=draw(text), b=draw(text), up=draw(text))
+    cuts = sorted(draw(st.lists(st.integers(1, length), max_size=4)))
+    pieces = [made[start:end] for start, end in zip([0, *cuts], [*cuts, length], strict=True)]
+    for revision in range(1, draw(st.integers(0, 4)) + 1):
+        day = draw(st.integers(0, length - 1))
+        at = draw(st.integers(0, len(pieces)))
+        one = {name: draw(st.sampled_from("VWQHI")) for name in ("a", "b", "up")}
+        pieces.insert(at, windows(day, revision, **one))
+    return pieces
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(histories())
+def test_nothing_is_decided_twice_however_late_data_comes(pieces: list[list[Evaluation]]) -> None:
+    policy = settings(
+        alert("a", "b"), retrain("a", "b", cooldown=3 * DAY, budget=3, period=20 * DAY), warmup=2
+    )
+    _, actions = in_pieces(policy, pieces)
+    told = [
+        (one.check, one.turn, one.window) for one in actions if isinstance(one, Alert) and one.turn != "worse"
+    ]
+    assert len(set(told)) == len(told)
+    for check in ("a", "b"):
+        turns = [one.turn for one in actions if isinstance(one, Alert) and one.check == check]
+        plain = [turn for turn in turns if turn != "worse"]
+        assert plain == ["fired", "cleared"] * (len(plain) // 2) + ["fired"] * (len(plain) % 2)
+    times = sorted(one[4] for one in retrained(actions) if one[2] == "due" and one[4] is not None)
+    assert all(later - sooner >= 3 for sooner, later in pairwise(times))
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(letters, st.randoms())
+def test_the_order_of_arrival_does_not_matter(text: str, random: object) -> None:
+    made = windows(a=text, up=text[::-1])
+    shuffled = list(made)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert fold(POLICY, V1, shuffled) == fold(POLICY, V1, made)
+
+
+def test_all_that_is_due_is_known_to_the_next_fold() -> None:
+    _, actions = in_pieces(POLICY, [windows(a="QVVQQQ")])
+    assert all(map(is_due, actions))
+    assert outstanding(fold(POLICY, V1, windows(a="QVVQQQ")).actions, actions) == ()
+
+
+@pytest.mark.parametrize("broken", ["", "{}", "null", '{"format": 1}', '{"format": 9}', "[1]"])
+def test_a_state_that_cannot_be_read_says_what_to_do(broken: str) -> None:
+    from mlops.errors import Stalled
+
+    with pytest.raises(Stalled, match="Delete the state"):
+        State.from_json(broken)
