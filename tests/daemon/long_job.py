@@ -40,17 +40,17 @@ class Long:
         self,
         *,
         wanted: bool = True,
-        suspend: bool = False,
         parameters: dict[str, Any] | None = None,
+        spec: dict[str, Any] | None = None,
         **asked: Any,
     ) -> str:
-        """Commit what is asked for, with the long job, with it suspended, or without it."""
+        """Commit what is asked for, with the long job and more of its spec, or without it."""
         long = experiment(
             "long",
             source={"path": "long", "include": ["**/*.py"]},
             command=["python", "long.py"],
             parameters={"place": str(self.place), **(parameters or {})},
-            suspend=suspend,
+            **(spec or {}),
         )
         self.project.declare([*declared(**asked), *([long] if wanted else [])])
         return self.project.commit()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from signal import SIGINT, SIGKILL
 
 from long_job import Long, lives
 from running import HURRIED, Daemons, in_stage, until
+
+LOOKING = {**HURRIED, "daemon.term.LATER": 0.5}  # at jobs that no step waits for
 
 
 def test_a_long_job_delays_neither_a_promotion_nor_a_heal_nor_the_end(long: Long, daemons: Daemons) -> None:
@@ -104,8 +107,8 @@ def test_a_job_that_was_suspended_while_no_daemon_ran_goes_on_and_its_run_is_clo
     pid = long.begins(daemon)
     daemon.tells("Promoted")
     assert daemon.stop(SIGKILL) == -SIGKILL
-    sha = long.commit(suspend=True, dev="2.0.0")
-    daemon = daemons.fork(long.project.root, changed={**HURRIED, "daemon.term.LATER": 0.5})
+    sha = long.commit(spec={"suspend": True}, dev="2.0.0")
+    daemon = daemons.fork(long.project.root, changed=LOOKING)
     daemon.tells("Promoted", resource="Promotion/m-dev", revision=sha)
     daemon.mark()
     daemon.tells("Pass", message="retry")  # it looks at the job, and leaves it
@@ -114,3 +117,19 @@ def test_a_job_that_was_suspended_while_no_daemon_ran_goes_on_and_its_run_is_clo
     until(lambda: long.runs == ["FINISHED"], lambda: f"{long.runs}\n{daemon}")
     assert long.pids == [pid]
     assert daemon.told("Begun", resource="Experiment/long") == []
+
+
+def test_a_job_that_fails_while_it_is_suspended_is_tried_again_once_it_is_resumed(
+    long: Long, daemons: Daemons
+) -> None:
+    long.commit(spec={"retries": 3})
+    daemon = daemons.fork(long.project.root, changed=LOOKING)
+    pid = long.begins(daemon)
+    sha = long.commit(spec={"retries": 3, "suspend": True}, dev="2.0.0")
+    daemon.tells("Promoted", resource="Promotion/m-dev", revision=sha)
+    os.kill(pid, SIGKILL)
+    until(lambda: long.runs == ["FAILED"], lambda: f"{long.runs}\n{daemon}")
+    daemon.rests()
+    assert (long.runs, long.pids) == (["FAILED"], [pid])
+    long.commit(spec={"retries": 3}, dev="2.0.0")
+    assert lives(long.begins(daemon, 2))

@@ -82,13 +82,19 @@ class Beside:
             return self._count
 
     def offer(
-        self, offers: Iterable[Offer], wanted: Callable[[Step, str], bool], mark: int
+        self,
+        offers: Iterable[Offer],
+        wanted: Callable[[Step, str], bool],
+        mark: int,
+        *,
+        suspended: Callable[[Step], bool] = lambda step: False,
     ) -> tuple[Step, ...]:
         """Begin what is offered; gives the steps that are cancelled because nobody wants them any more.
 
         Args:
             wanted: whether a step that runs, of the plan of a revision, is still asked for.
             mark: taken before the look that the plan comes from.
+            suspended: whether a step that runs is to be let go of: its job goes on, and no other attempt is begun.
         """
         with self._lock:
             cancelled = []
@@ -98,6 +104,8 @@ class Beside:
                     running.world.cancel_jobs = True
                     running.world.stop.set()
                     cancelled.append(running.step)
+                elif suspended(running.step):
+                    running.world.stop.set()
             self._ends = {name: count for name, count in self._ends.items() if count > mark}
             self._waiting = {}
             for offer in offers:

@@ -83,7 +83,7 @@ def train(world: World, step: Step, work: TrainTrial) -> Outcome:
             return Failed(_failure(experiment, ended))
         world.progress.says(step, f"attempt {attempt} failed: {ended.message}")
         run_id, attempt = None, attempt + 1
-        if ended.transient and not _pause(world, tried):
+        if world.stop.is_set() or (ended.transient and not _pause(world, tried)):
             return Left("stopped between two attempts")
     raise AssertionError("a step that trains has at least one attempt")
 

@@ -27,6 +27,7 @@ from mlops.observation.observed import ObservedRun
 from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
 from mlops.planning.work import BindVersion, TrainTrial
+from mlops.resources import Experiment, Key
 from mlops.state import Event
 
 if TYPE_CHECKING:
@@ -211,7 +212,11 @@ class Term:
             # What was trained for a pull request goes on by itself.
             return self.controller.repository.is_ancestor(revision, plan.revision) is not True
 
-        for step in self.beside.offer(offers, wanted, mark):
+        def suspended(step: Step) -> bool:
+            here = view.desired.resources.get(Key.parse(step.resource))
+            return step.id not in ids and isinstance(here, Experiment) and here.spec.suspend
+
+        for step in self.beside.offer(offers, wanted, mark, suspended=suspended):
             self._tell(step.resource, "Cancelled", plan.revision, step.id)
 
     def _offers(self, view: View, steps: Iterable[Step]) -> list[Offer]:
