@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=300, help="how many faults in all (default: 300)")
     parser.add_argument("--length", type=int, default=LENGTH, help="faults in one episode")
     parser.add_argument("--episode", type=int, help="only this one, to meet it again")
+    parser.add_argument("--begin", type=int, default=0, help="leave out the episodes before this one")
     parser.add_argument("--setting", choices=[str(n) for n in range(len(SETTINGS))], help="only this setting")
     parser.add_argument("--keep", action="store_true", help="leave the folder of a diverged episode")
     parser.add_argument("--json", type=Path, help="write the report there, too")
@@ -75,15 +76,15 @@ def run(arguments: argparse.Namespace) -> Report:
     """All episodes, until one diverges."""
     report = Report(arguments.seed)
     began = time.monotonic()
-    episodes = [arguments.episode] if arguments.episode is not None else range(10**6)
+    episodes = [arguments.episode] if arguments.episode is not None else range(arguments.begin, 10**6)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         with contextlib.ExitStack() as stack:
             environ = _environ(folder)
-            bar = stack.enter_context(_progress(arguments.faults))
+            left = arguments.faults - arguments.begin * arguments.length
+            bar = stack.enter_context(_progress(left))
             forks = stack.enter_context(Forks(_made(folder / "forks"), environ, str(HERE / "nursery.py")))
             serving: Forks | None = None
-            left = arguments.faults
             for number in episodes:
                 if left <= 0 or report.diverged is not None:
                     break

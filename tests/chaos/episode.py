@@ -186,13 +186,14 @@ class Episode:
                 seen["error"] = ended.stderr[-2000:]
                 return False
             seen.update(ended.data)
-            return not seen["steps"] and not seen["coming"]
+            # A run that no step waits for is closed within seconds of its job's end.
+            return not seen["steps"] and not seen["coming"] and not seen["open"]
 
         try:
             until(done, "nothing is left to do", pause=0.2)
             until(done, "nothing is left to do", pause=0.2)
         except Diverged as error:
-            raise Diverged(f"{error}: {str(seen)[:3000]}") from None
+            raise Diverged(f"{error}: {str(seen)[:5000]}") from None
         self.refused = seen["refused"] is not None
         if self.refused:
             if (

@@ -45,12 +45,13 @@ def _environment(environ: dict[str, str]) -> None:
 def _impatient() -> None:
     """Shorter pauses after failures, for this process."""
     from mlops.applying import train
-    from mlops.daemon import retries
+    from mlops.daemon import retries, term
 
     train.FIRST_DELAY = 0.2  # type: ignore[misc]
     train.LONGEST_DELAY = 2.0  # type: ignore[misc]
     retries.FIRST = 0.3  # type: ignore[misc]
     retries.LONGEST = 3.0  # type: ignore[misc]
+    term.LATER = 2.0  # type: ignore[misc]
 
 
 def _through_a_pipe() -> None:
@@ -86,6 +87,7 @@ def command(clock: str, environ: dict[str, str], *arguments: str) -> int:
 def looked(clock: str, environ: dict[str, str], root: str, revision: str) -> int:
     """Print what the daemon would still have to do for a revision, or for the one in force instead of it."""
     from mlops.controller import Controller
+    from mlops.planning.runs import FINGERPRINT, is_open
 
     _environment(environ)
     _by_clock(clock)
@@ -103,6 +105,11 @@ def looked(clock: str, environ: dict[str, str], root: str, revision: str) -> int
                 "coming": view.coming,
                 "steps": [
                     [step.id, step.reason, [str(change) for change in step.changes]] for step in plan.steps
+                ],
+                "open": [
+                    run.run_id
+                    for run in view.observed.ledger.runs.values()
+                    if FINGERPRINT in run.tags and is_open(run)
                 ],
                 "blocked": [[block.resource, block.reason, block.message] for block in plan.blocked],
                 "trials": {
