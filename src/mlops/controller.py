@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlops.errors import MlopsError, Stalled, Transient
+from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
-from mlops.planning.context import Options
+from mlops.planning.context import Options, revision_in_force
 from mlops.state import Holder
 from mlops.view import View
+from mlops.workspace import OtherStores
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
@@ -55,29 +56,45 @@ class Controller(Looker):
     def look_for(
         self, revision: str | None, *, working_tree: bool = False, options: Options | None = None
     ) -> View:
-        """The view to carry out: of `revision`, or of the one in force where that is held back.
+        """The view to carry out: of `revision`, or of the one in force where that is held back or cannot be read.
 
         Raises:
             Stalled: the revision is held back, and the one in force is not in the repository.
+            MlopsError: the revision cannot be read, and none is in force.
         """
         options = options or Options()
         head, base = self._refused
         if revision is not None and head == revision and options.accept != revision:
             # Asked before: whether it still holds is seen from the one in force, at half the price.
-            view = self._in_force_instead(base, self._why, options)
+            view = self._in_force_instead(head, base, self._why, options)
             if view.planned.plan.base == base:
                 return view
-        return self.acceptable(self.look(revision, working_tree=working_tree, options=options))
+        try:
+            view = self.look(revision, working_tree=working_tree, options=options)
+        except (Transient, Waiting, OtherStores):
+            raise
+        except (
+            MlopsError
+        ) as error:  # what is in force is kept so; what stands in the way may be mended without a commit
+            if revision is None or self._tracker is None:
+                raise
+            in_force = revision_in_force(self._tracker.experiment_tags(self.project_name))
+            if in_force in (None, revision):
+                raise
+            return self._in_force_instead(
+                revision, in_force, f"{revision[:12]} cannot be read: {error}", options
+            )
+        return self.acceptable(view)
 
     def acceptable(self, view: View) -> View:
         """`view`, or the view of the revision in force where that of `view` is held back; see `look_for`."""
         why, base = view.held_back, view.planned.plan.base
-        if why is None or base is None or base == view.desired.revision:
+        if view.refused is not None or why is None or base is None or base == view.desired.revision:
             return view
         self._refused, self._why = (view.desired.revision, base), why
-        return self._in_force_instead(base, why, view.options)
+        return self._in_force_instead(view.desired.revision, base, why, view.options)
 
-    def _in_force_instead(self, base: str, why: str, options: Options) -> View:
+    def _in_force_instead(self, head: str, base: str, why: str, options: Options) -> View:
         try:
             view = self.look(base, options=replace(options, refused=why))
         except Transient:
@@ -88,7 +105,7 @@ class Controller(Looker):
                 f"{why}. The revision in force, {base[:12]}, cannot be read either: {error.what}",
                 fix="Nothing was changed. Fetch it, or `mlops reconcile --accept-rewrite`",
             ) from error
-        return replace(view, refused=why)
+        return replace(view, refused=why, asked=head)
 
     def apply(
         self,

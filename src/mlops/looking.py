@@ -11,7 +11,14 @@ from mlops.errors import MlopsError
 from mlops.observation.held import Held, held
 from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.observation.settings import substitute
-from mlops.planning.context import APPLIED_FOLDER, APPLIED_GOOD, APPLIED_REVISION, Options
+from mlops.planning.context import (
+    APPLIED_FOLDER,
+    APPLIED_GOOD,
+    APPLIED_REVISION,
+    Options,
+    marked,
+    revision_in_force,
+)
 from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
 from mlops.resources.loading import without_garbage_collection
 from mlops.source.snapshot import GitSnapshot, Snapshot
@@ -148,20 +155,23 @@ class Looker(Workspace):
         before = ledger.experiments.get(read.project)
         tags = before.tags if before is not None else {}
         self.refuse_twin(snapshot, read.project, tags.get(APPLIED_FOLDER))
-        refused = options.refused or self._rewritten(tags.get(APPLIED_REVISION), snapshot.revision, options)
-        desired = replace(read, prune_refused=refused) if refused is not None else read
+        base = revision_in_force(tags)
+        unsure = None if options.refused else _unsure(tags, snapshot.revision, options)
+        refused = options.refused or self._rewritten(base, snapshot.revision, options)
+        no_pruning = refused or unsure
+        desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
         observed = self._observe(snapshot, held, ledger, seen.view.observed if seen is not None else None)
         if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
             return seen.view
         planned = make_plan(desired, observed, options)
         if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
-            last = {tags.get(APPLIED_REVISION): tags.get(APPLIED_GOOD)}
+            last = {base: tags.get(APPLIED_GOOD)}
             rules = {
                 one: self._bases.rules(one, last.get(one), held.project) for one in sorted(planned.bases)
             }
             desired = replace(desired, rules=rules)
             planned = make_plan(desired, observed, options)
-        view = View(snapshot, held, desired, observed, planned, options)
+        view = View(snapshot, held, desired, observed, planned, options, unsure if refused is None else None)
         self._seen = _Seen(view, read)
         return view
 
@@ -225,6 +235,24 @@ class Looker(Workspace):
         except MlopsError:
             return False
         return project is not None and project.spec.source.rewrites == "follow"
+
+
+def _unsure(tags: Mapping[str, str], revision: str, options: Options) -> str | None:
+    """Why nothing may be pruned and nothing comes into force: somebody edited the mark of what was.
+
+    If the revision is the last good one, the one in force had nothing that it lacks; of any other that is not known.
+    """
+    marks = [tag for tag in (APPLIED_REVISION, APPLIED_GOOD) if tag in tags]
+    if not marks or marked(tags, APPLIED_REVISION):
+        return None
+    if revision in (marked(tags, APPLIED_GOOD), options.accept):
+        return None
+    found = repr(tags[APPLIED_REVISION][:80]) if APPLIED_REVISION in tags else "gone"
+    return (
+        f"the tag {APPLIED_REVISION} was edited by hand (it is {found}), so what {revision[:12]} lacks does not count "
+        "as removed; write the sha of the revision in force there, or `mlops reconcile --accept-rewrite` takes "
+        f"{revision[:12]}"
+    )
 
 
 def _read_revision(snapshot: Snapshot, held: Held) -> Desired:

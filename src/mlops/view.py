@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlops.observation.held import Held
 from mlops.observation.observed import Observed
-from mlops.planning.context import APPLIED_GOOD, Options
+from mlops.planning.context import APPLIED_GOOD, APPLIED_REVISION, Options, marked, revision_in_force
 from mlops.resources import Dataset, Key, Loaded, Project
 from mlops.source.snapshot import GitSnapshot, Snapshot
 
@@ -27,7 +28,8 @@ class View:
     observed: Observed
     planned: Planned
     options: Options
-    refused: str | None = None  # why another revision was asked for, and this is the one in force instead
+    refused: str | None = None  # why the revision that was asked for does not come into force
+    asked: str | None = None  # that revision, where this is the one in force instead
 
     @property
     def project(self) -> Project:
@@ -42,8 +44,18 @@ class View:
     @property
     def good(self) -> str | None:
         """The last revision in force that was whole: what the next one breaks is read from there."""
+        return marked(self._marks, APPLIED_GOOD)
+
+    @property
+    def edited_mark(self) -> str | None:
+        """What somebody wrote in the place of the revision in force; None where it names one, or none is."""
+        edited = revision_in_force(self._marks) is not None and marked(self._marks, APPLIED_REVISION) is None
+        return self._marks.get(APPLIED_REVISION, "") if edited else None
+
+    @property
+    def _marks(self) -> Mapping[str, str]:
         project = self.observed.ledger.experiments.get(self.desired.project)
-        return project.tags.get(APPLIED_GOOD) if project is not None else None
+        return project.tags if project is not None else {}
 
     def snapshot_of(self, key: Key) -> Snapshot:
         """The files that a resource stands among: of the revision, or of the last good one."""
@@ -69,7 +81,8 @@ class View:
         """Whether the revision may come into force and is not written down as the one that is."""
         from mlops.applying.apply import in_force
 
-        return self.held_back is None and not in_force(self.desired, self.observed.ledger)
+        held_back = self.held_back is not None or self.refused is not None
+        return not held_back and not in_force(self.desired, self.observed.ledger)
 
     def answers(self, observed: Observed, prune_refused: str | None, options: Options) -> bool:
         """Whether planning the revision again, with these, could only come to this view."""

@@ -175,7 +175,8 @@ class Workspace:
         In the place of a broken one stands the nearest usable one before, or the one that was read last.
         Raises MlopsError when there is none, OtherStores when those of another revision are open.
         """
-        _refuse_tracked_state(snapshot)
+        if self._mirror is None and self._state is None:  # else what the commit holds is not what is opened
+            _refuse_tracked_state(snapshot)
         project = self.project_at(snapshot) or self._project_before(snapshot) or self._project
         if project is None:
             raise self.no_project(snapshot)
@@ -222,6 +223,7 @@ class Workspace:
 
         Where the Project is broken, the nearest usable one before it is given.
         """
+        _refuse_tracked_state(snapshot)
         project = self.open(snapshot)
         loaded = load(snapshot, self._parsed(), before)
         return loaded.project or project, loaded

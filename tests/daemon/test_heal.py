@@ -166,25 +166,84 @@ def test_an_alias_of_nobodys_is_left_alone(kept: Kept) -> None:
     assert sight(kept.project.root) == before
 
 
-def test_a_mark_of_the_revision_in_force_that_names_no_commit_changes_nothing_until_somebody_decides(
-    kept: Kept,
+def marked(kept: Kept) -> str | None:
+    """The revision that MLflow says is in force."""
+    tags: dict[str, str] = kept.client.get_experiment(kept.ids.project).tags
+    return tags.get("mlops.applied.revision")
+
+
+@pytest.mark.parametrize("edited", ["nothing", "main", None])
+def test_an_edited_mark_of_the_revision_in_force_is_put_right_where_it_is_known(
+    kept: Kept, edited: str | None
 ) -> None:
-    daemon, root = kept.daemon, kept.project.root
     head = kept.project.git("rev-parse", "HEAD")
+    kept.daemon.mark()
+    if edited is None:
+        kept.client.delete_experiment_tag(kept.ids.project, "mlops.applied.revision")
+    else:
+        kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", edited)
+    found = f"was {edited!r}" if edited else "was gone"
+    kept.daemon.tells("Healed", resource="Project/p", message=f"{found}, and is {head} again")
+    assert marked(kept) == head
+    kept.daemon.rests()
+
+
+def test_nothing_is_pruned_because_of_an_edited_mark_and_healing_goes_on(kept: Kept) -> None:
+    daemon, root = kept.daemon, kept.project.root
+    kept.project.write("resources/broken.yaml", "kind: Model\n")
+    broken = kept.commit(prod="1.0.0", labels={"team": "a"})  # from now on it is not the last good one
+    until(lambda: marked(kept) == broken, "it is in force")
+    daemon.rests()
     for mend in ("by hand", "by reconcile"):
         daemon.mark()
         kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", "nothing")
-        daemon.tells("PassFailed", message="there is no commit 'nothing'")
-        assert (in_stage(root), in_stage(root, "prod")) == ("1.0.0", "1.0.0")
+        daemon.tells("RevisionRefused", resource="Project/p", message="(it is 'nothing')")
+        (root / "resources/broken.yaml").unlink()
+        head = kept.commit(labels={"team": "a"})  # without the promotion to prod
+        daemon.tells("PruneRefused", resource="Promotion/m-prod", revision=head)
+        kept.client.delete_registered_model_alias("m", "dev")
+        daemon.tells("Healed", resource="Promotion/m-dev", revision=head)
+        assert (in_stage(root), in_stage(root, "prod"), marked(kept)) == ("1.0.0", "1.0.0", "nothing")
+        asked = kept.daemons.run(root, "reconcile")
+        assert (asked.code, "edited by hand" in asked.stderr) == (3, True), asked.stderr
         if mend == "by hand":
-            kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", head)
+            kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", broken)
         else:
             asked = kept.daemons.run(root, "reconcile", "--accept-rewrite")
             assert asked.code == 0, asked.stderr
-        daemon.tells("Recovered")
-        tags = kept.client.get_experiment(kept.ids.project).tags
-        assert tags["mlops.applied.revision"] == head
+        daemon.tells("Demoted", resource="Promotion/m-prod", revision=head)
         daemon.rests()
+        assert (in_stage(root, "prod"), marked(kept)) == (None, head)
+        kept.project.write("resources/broken.yaml", "kind: Model\n")
+        broken = kept.commit(prod="1.0.0", labels={"team": "a"})
+        daemon.tells("Promoted", resource="Promotion/m-prod", revision=broken)
+        daemon.rests()
+    (root / "resources/broken.yaml").unlink()
+    kept.project.commit()
+    daemon.rests()
+
+
+def test_a_head_that_cannot_be_read_stops_no_healing_and_says_why(kept: Kept) -> None:
+    daemon = kept.daemon
+    before = kept.project.git("rev-parse", "HEAD")
+    daemon.mark()
+    blob = kept.project.git("hash-object", "mlops.yaml")
+    kept.project.git("update-index", "--add", "--cacheinfo", f"100644,{blob},.mlops/cache.db")
+    kept.project.git("commit", "-q", "-m", "with what a machine remembers")
+    head = kept.project.git("rev-parse", "HEAD")
+    daemon.tells("RevisionRefused", resource="Project/p", revision=head, message=".mlops/ is tracked by git")
+    kept.client.delete_registered_model_alias("m", "dev")
+    daemon.tells("Healed", resource="Promotion/m-dev", revision=before)
+    daemon.rests()
+    assert not daemon.told("PassFailed")
+    assert len(daemon.told("RevisionRefused")) == 1
+    assert marked(kept) == before
+
+    kept.project.git("rm", "-q", "--cached", ".mlops/cache.db")
+    kept.project.git("commit", "-q", "-m", "without it")
+    head = kept.project.git("rev-parse", "HEAD")
+    daemon.tells("InForce", revision=head)
+    daemon.rests()
 
 
 def test_without_self_heal_it_is_only_reported(kept: Kept) -> None:

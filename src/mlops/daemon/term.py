@@ -24,7 +24,7 @@ from mlops.daemon.tidying import Tidying
 from mlops.daemon.wishes import Wishes
 from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
-from mlops.planning.context import DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
+from mlops.planning.context import APPLIED_REVISION, DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
 from mlops.planning.work import BindVersion, TrainTrial
 from mlops.resources import Experiment, Key
@@ -299,7 +299,7 @@ class Term:
                 self.retries.note(step, applied.plan.revision, outcome, now)
                 self.wishes.count(step, applied.plan.revision, outcome)
                 rows.append((step, applied.plan.revision, outcome, applied.seconds.get(step.id)))
-        base = view.planned.plan.base
+        before = view
         if after is not None:
             done = {step.id: step for step, _, outcome, _ in rows if isinstance(outcome, Done)}
             self._note_repeated(after.planned.plan, done)
@@ -309,7 +309,7 @@ class Term:
             self.recorder.tell(rows)
         self.lease.check()
         self.recorder.steps(rows)
-        self._tell_revision(view, base)
+        self._tell_revision(before, view)
         self._tell_obstacle(view)
         self.recorder.blocks(plan)
         failures = self._failures(plan)
@@ -319,13 +319,19 @@ class Term:
         self.recorder.status(view.planned.assessments, revision=plan.revision, failures=failures)
         self.journal.stands(view, failures)
 
-    def _tell_revision(self, view: View, base: str | None) -> None:
-        """Say which revision came into force after `base`, and once what no resource says of it: broken files."""
+    def _tell_revision(self, before: View, view: View) -> None:
+        """Say which revision came into force, and once what no resource says of it: broken files."""
         plan, name, now = view.planned.plan, f"Project/{view.desired.project}", self.controller.now()
         told = []
-        if plan.base is not None and plan.base != base:
+        if plan.base is not None and plan.base != before.planned.plan.base:
             what = f"revision {plan.base[:12]} is in force"
             told.append(Event(now, name, "InForce", what, revision=plan.base, last_at=now))
+        elif (
+            (edited := before.edited_mark) is not None and plan.base is not None and view.edited_mark is None
+        ):
+            found = repr(edited[:80]) if edited else "gone"
+            what = f"the tag {APPLIED_REVISION} was {found}, and is {plan.base} again"
+            told.append(Event(now, name, "Healed", what, revision=plan.base, last_at=now))
         broken = frozenset(str(problem) for problem in view.loaded.problems if problem.resource is None)
         for what in sorted(broken - self._broken):
             told.append(Event(now, name, "Invalid", what, "warning", plan.revision, last_at=now))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from mlops.observation.observed import (
     Ledger,
@@ -36,6 +38,18 @@ APPLIED_REVISION = "mlops.applied.revision"
 APPLIED_GOOD = "mlops.applied.good"
 APPLIED_AT = "mlops.applied.at"
 APPLIED_FOLDER = "mlops.applied.folder"
+_SHA: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def marked(tags: Mapping[str, str], tag: str) -> str | None:
+    """The commit that a tag of the Project's MLflow experiment names; None where anything else stands there."""
+    value = tags.get(tag, "")
+    return value if _SHA.fullmatch(value) else None
+
+
+def revision_in_force(tags: Mapping[str, str]) -> str | None:
+    """The revision in force by these tags; the last good one where somebody edited the mark of it."""
+    return marked(tags, APPLIED_REVISION) or marked(tags, APPLIED_GOOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ class Context:
             datasets=observed.datasets,
             kept_data=observed.seen(kept=True),
             options=options,
-            base=options.base or (project.tags.get(APPLIED_REVISION) if project else None),
+            base=options.base or (revision_in_force(project.tags) if project else None),
             index=RunIndex.of(observed.ledger.runs.values()),
             versions_by_model={name: tuple(found) for name, found in versions.items()},
             graph=Graph.of(desired.resources),
