@@ -124,8 +124,9 @@ class Report:
 
     project: str
     revision: str  # that was looked at
+    head: str  # that was asked for: another one where it does not come into force
     in_force: str | None
-    refused: str | None  # why `revision` does not come into force
+    refused: str | None  # why `head` does not come into force
     errors: tuple[Mapping[str, Any], ...]
     rows: tuple[Row, ...]
     feeds: Mapping[Key, tuple[Key, ...]]  # a resource → those that refer to it, in the order of the graph
@@ -137,8 +138,9 @@ class Report:
         return cls(
             view.desired.project,
             view.planned.plan.revision,
+            view.asked or view.planned.plan.revision,
             view.planned.plan.base,
-            view.held_back,
+            view.refused or view.held_back,
             tuple(_error(problem) for problem in view.loaded.problems),
             rows(view, state, now),
             {key: tuple(found) for key, found in children(view).items()},
@@ -157,6 +159,7 @@ class Report:
         """Everything, the inverse of `from_json`; holds what `mlops get -o json` prints."""
         return {
             "project": self.project,
+            "head": self.head,
             "inForce": self.in_force,
             "refused": self.refused,
             **self.chosen(self.rows),
@@ -178,6 +181,7 @@ class Report:
         return cls(
             str(data["project"]),
             str(data["revision"]),
+            str(data["head"]),
             _text(data["inForce"]),
             _text(data["refused"]),
             tuple(dict(error) for error in data["errors"]),

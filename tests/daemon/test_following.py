@@ -204,6 +204,57 @@ def test_without_a_home_it_is_made_by_the_projects_name_and_a_webhook_is_enough(
     assert in_stage(home) == "2.0.0"
 
 
+def test_who_asks_a_daemon_of_a_remote_is_answered_about_what_was_pushed_before(
+    make_project: Make, daemons: Daemons, with_store: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    remote, home = tmp_path / "remote.git", with_store(tmp_path / "home")
+    project = published(make_project(), remote)  # which is asked once an hour
+    source = ["--source", str(remote), "--home", str(home), "--listen", "127.0.0.1:0"]
+    daemon = daemons.fork(None, *source, environ={"MLOPS_API_TOKEN": "a-token-of-the-tests"})
+    in_force(daemon, project.git("rev-parse", "HEAD"))
+    daemon.rests()
+
+    def push(dev: str, *force: str) -> str:
+        sha = commit(project, dev=dev)
+        project.git("push", "-q", *force, "origin", "main")
+        return sha
+
+    sha = push("2.0.0")
+    asked = daemons.run(home, "reconcile")
+    assert (asked.code, f"Revision {sha[:12]} by the daemon" in asked.stderr) == (0, True), asked.stderr
+    assert in_stage(home) == "2.0.0"
+
+    sha = push("1.0.0")
+    waited = daemons.run(home, "wait", "Promotion/m-dev", "--timeout", "60s")
+    assert (waited.code, f"is ready at {sha[:12]}" in waited.stderr) == (0, True), waited.stderr
+    sha = push("2.0.0")
+    waited = daemons.run(home, "wait", "Promotion/m-dev", "--revision", sha, "--timeout", "60s")
+    assert (waited.code, f"is ready at {sha[:12]}" in waited.stderr) == (0, True), waited.stderr
+    sha = push("1.0.0")
+    url = daemon.told("Listening")[0]["message"].split()[-1]
+    there = daemons.forks.start(
+        "command",
+        {"MLOPS_API_TOKEN": "a-token-of-the-tests"},
+        {},
+        ["--server", url, "wait", "Promotion/m-dev", "--timeout", "60s"],
+    ).wait()
+    assert (there.code, f"is ready at {sha[:12]}" in there.stderr) == (0, True), there.stderr
+
+    project.git("reset", "-q", "--hard", "HEAD~2")
+    sha = push("2.0.0", "--force")
+    asked = daemons.run(home, "reconcile")
+    assert (asked.code, f"{sha[:12]} does not descend" in asked.stderr) == (3, True), asked.stderr
+    project.git("reset", "-q", "--hard", "HEAD~1")
+    sha = push("2.0.0", "--force")
+    asked = daemons.run(home, "reconcile", "--accept-rewrite")  # also of a head that is not here yet
+    assert (asked.code, f"Revision {sha[:12]} by the daemon" in asked.stderr) == (0, True), asked.stderr
+    assert in_stage(home) == "2.0.0"
+
+    remote.rename(tmp_path / "away.git")
+    asked = daemons.run(home, "reconcile")
+    assert (asked.code, "there is no such repository" in asked.stderr) == (1, True), asked.stderr
+
+
 def test_the_real_command_follows_and_ends(make_project: Make, daemons: Daemons) -> None:
     project = make_project()
     daemon = daemons.command(project.root)

@@ -121,6 +121,20 @@ def test_a_pass_is_asked_for_and_what_came_of_it_is_told(kept: Kept, mlops: Mlop
     assert "by the daemon: " in ran.err
 
 
+def test_a_refused_head_is_told_with_its_reason_here_and_there(kept: Kept, mlops: Mlops) -> None:
+    assert mlops("--server", kept.url, "wait", "Promotion/m-dev", *PATIENT).code == 0
+    before = kept.project.git("rev-parse", "HEAD")
+    kept.project.git("commit", "-q", "--amend", "--allow-empty", "-m", "rewritten")
+    head = kept.project.git("rev-parse", "HEAD")
+    for line in (["wait", "Promotion/m-dev", *PATIENT], ["wait", "Model/m", "--revision", head, *PATIENT]):
+        for where in (["--server", kept.url], ["--project", str(kept.project.root)]):
+            ran = mlops(*where, *line)
+            assert ran.code == 1
+            assert f"{head[:12]} does not come into force: {head[:12]} does not descend from" in ran.err
+    kept.project.git("reset", "-q", "--hard", before)
+    assert mlops("--server", kept.url, "wait", "Promotion/m-dev", *PATIENT).code == 0
+
+
 def test_a_commit_that_the_daemon_has_not_is_waited_for(kept: Kept, mlops: Mlops) -> None:
     ran = mlops("--server", kept.url, "wait", "Model/m", "--revision", "f" * 40, *AT_ONCE)
     assert ran.code == 1

@@ -60,6 +60,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(wait, "time", DrivenTime())
     with site() as found:
         found.board.on_find = lambda revision: Found(revision, False) if len(revision) == 40 else None
+        found.board.answers["r-1"] = {}  # that it was asked for news
         yield found
 
 
@@ -77,7 +78,7 @@ def row(
 
 def report(model: Row, **more: Any) -> dict[str, Any]:
     holder = {"holder": "somebody"}
-    found = Report("p", HEAD, HEAD, None, (), (row("Project", "p", status=holder), model), {}, {})
+    found = Report("p", HEAD, HEAD, HEAD, None, (), (row("Project", "p", status=holder), model), {}, {})
     return replace(found, **more).to_json()
 
 
@@ -91,6 +92,11 @@ READY = row("Model", "m")
         (report(READY, in_force=BEFORE), 1, f"{BEFORE[:12]} is in force, not {HEAD[:12]}"),
         (report(READY, in_force=None), 1, f"no revision is in force, not {HEAD[:12]}"),
         (report(READY, in_force=BEFORE, refused="it rewrites history"), 1, "it rewrites history"),
+        (
+            report(READY, revision=BEFORE, in_force=BEFORE, refused="it rewrites history"),
+            1,
+            "it rewrites history",
+        ),
         (report(row("Model", "m", "False", "Reconciling", "to do"), in_force=BEFORE), 1, "to do"),
         (report(row("Model", "m", "False", "GateFailed", "rmse > 1")), 3, "rmse > 1"),
         (report(row("Model", "m", "False", "DependencyFailed", "x waits")), 3, "x waits"),
@@ -126,6 +132,7 @@ def test_wait_goes_on_while_the_server_is_away_and_ends_when_it_is_ready(
     monkeypatch.setattr(wait, "LOOK_EVERY", 0.02)
     with site() as first:
         address, url = first.server.address, first.url
+        first.board.answers["r-1"] = {}
         first.board.post(report(row("Model", "m", "False", "Reconciling", "to do")))
         found: list[Ran] = []
         told = threading.Event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +38,10 @@ class Reader(Protocol):
 
     def find(self, revision: str | None) -> str | None:
         """The full sha of a revision, by default of the newest; None for one that is not there yet."""
+        ...
+
+    def fetch(self) -> Callable[[], bool]:
+        """Have a daemon that follows a remote ask it now; gives what tells whether that was done."""
         ...
 
     def standing(self, sha: str) -> tuple[Report, bool]:
@@ -79,7 +83,30 @@ class Here:
         return [event_json(event) for event in self._controller.state.events(resource, EVENTS_SHOWN)]
 
     def find(self, revision: str | None) -> str | None:
-        return self._controller.snapshot(revision).revision
+        from mlops.errors import MlopsError
+
+        try:
+            return self._controller.snapshot(revision).revision
+        except MlopsError:
+            if not self._mirrored:
+                raise
+            return None  # not fetched yet
+
+    def fetch(self) -> Callable[[], bool]:
+        from mlops.cli.reconcile import leading
+        from mlops.daemon.requests import answer_to, ask
+
+        controller = self._controller
+        if self._mirrored:
+            controller.open(controller.snapshot())
+        if not self._mirrored or leading(controller) is None:
+            return lambda: True
+        asked = ask(controller.state, by="mlops wait", now=controller.now())
+        return lambda: answer_to(controller.state, asked.id) is not None or leading(controller) is None
+
+    @property
+    def _mirrored(self) -> bool:
+        return self._controller.repository.bare
 
     def standing(self, sha: str) -> tuple[Report, bool]:
         view = self._controller.look(sha)

@@ -28,9 +28,10 @@ PATIENCE: Final = 60.0  # seconds until `reconcile` stops waiting for the daemon
 )
 @click.pass_context
 def reconcile(ctx: click.Context, accept_rewrite: bool) -> int:
-    """Have the daemon make a pass now, and try again what waits for a retry.
+    """Have the daemon make a pass now, and try again what waits for a retry. One with --source fetches first.
 
-    Exit codes: 0 the pass was made; 1 no daemon leads this project, or it did not answer; 3 something is blocked.
+    Exit codes: 0 the pass was made; 1 no daemon leads this project, it did not answer, or what it follows is away;
+    3 something is blocked.
     """
     if ctx.obj["server"] is not None:
         from mlops.cli.server import reconcile as remote
@@ -122,6 +123,8 @@ def told(content: Mapping[str, Any] | None) -> int:
     lines += [(f"✗ {step}: {message}", "red") for step, message in failed.items()]
     if content["refused"] is not None:
         lines.append((f"! {str(content['inForce'])[:12]} stays in force: {content['refused']}", "yellow"))
+    if (source := content.get("source")) is not None:
+        lines.append((f"✗ what it follows cannot be read: {source}", "red"))
     parts = [f"{content['done']} steps done"] if content["done"] else []
     parts += [f"{len(blocked)} blocked"] if blocked else []
     parts += [f"{len(failed)} failed"] if failed else []
@@ -131,6 +134,6 @@ def told(content: Mapping[str, Any] | None) -> int:
     print_lines(lines, stderr=True)
     from mlops.planning.conditions import FAILURES
 
-    if failed or broken or any(reason in FAILURES for _, reason, _ in blocked):
+    if failed or broken or source is not None or any(reason in FAILURES for _, reason, _ in blocked):
         return 1
     return 3 if blocked or content["refused"] is not None else 0

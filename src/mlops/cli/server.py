@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -83,7 +83,11 @@ class Server:
             return [_event(row) for row in answer["events"]]
 
     def find(self, revision: str | None) -> str | None:
-        return self._report().revision if revision is None else self._found(revision)[0]
+        return self._report().head if revision is None else self._found(revision)[0]
+
+    def fetch(self) -> Callable[[], bool]:
+        request = self.reconcile(accept_rewrite=False)
+        return lambda: self.answer(request) is not None
 
     def standing(self, sha: str) -> tuple[Report, bool]:
         report = self._report()

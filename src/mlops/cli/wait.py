@@ -43,12 +43,16 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
     key = Key.parse(what)
     until = time.monotonic() + timeout
     reader = open_reader(ctx)
-    sha = look = None
+    sha = look = fetched = None
     told = ""
     while True:
         try:
-            sha = sha or reader.find(revision)
-            look = _look(reader, key, sha) if sha else Look(f"there is no commit {revision} there yet")
+            if sha is None and revision is not None:
+                sha = reader.find(revision)
+            if sha is None:  # it may have been pushed a moment ago
+                fetched = fetched or reader.fetch()
+                sha = reader.find(revision) if fetched() else None
+            look = _look(reader, key, sha) if sha else Look(_missing(revision))
         except (Transient, Waiting) as error:  # a store or a server that is away for a while is waited for
             if look is None and isinstance(error, Transient):  # one that never was there is not
                 raise
@@ -65,6 +69,10 @@ def wait(ctx: click.Context, what: str, condition: str, revision: str | None, ti
             say(f"{key}: {look.text}")
             told = look.text
         time.sleep(min(LOOK_EVERY, max(0.0, until - time.monotonic())))
+
+
+def _missing(revision: str | None) -> str:
+    return "the daemon asks for news" if revision is None else f"there is no commit {revision} there yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,8 @@ def _look(reader: Reader, key: Key, sha: str) -> Look:
     from mlops.planning.conditions import FAILURES
 
     report, in_force = reader.standing(sha)
+    if report.refused is not None and report.head == sha and not in_force:
+        return Look(f"{sha[:12]} does not come into force: {report.refused}", never=True)
     about_it = in_force or report.revision == sha  # else what is shown is how an older revision stands
     row = next((row for row in report.rows if row.key == key), None)
     if row is None and about_it:
@@ -93,8 +103,6 @@ def _look(reader: Reader, key: Key, sha: str) -> Look:
         later = f"{(report.in_force or '')[:12]}, which came after {sha[:12]}"
         return Look(sha[:12] if report.in_force == sha else later, ready=True)
     if not about_it or ready["status"] == "True":
-        if report.refused is not None and report.revision == sha:
-            return Look(f"{sha[:12]} does not come into force: {report.refused}", never=True)
         held = any("holder" in row.status for row in report.rows if row.key.kind == "Project")
         missing = f"{(report.in_force or 'no revision')[:12]} is in force, not {sha[:12]}"
         return Look(missing if held else f"{missing}; apply it")

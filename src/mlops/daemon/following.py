@@ -56,8 +56,12 @@ class Following(Protocol):
         """See to it that these commits are not lost when history is rewritten."""
         ...
 
-    def ask(self) -> None:
-        """Ask the remote now: somebody says that there is news."""
+    def ask(self) -> int:
+        """Ask the remote now: somebody says that there is news. Gives a number for `answered`."""
+        ...
+
+    def answered(self, number: int) -> bool:
+        """Whether the remote was asked since `ask` gave this number, whatever came of it."""
         ...
 
     def close(self) -> None:
@@ -111,8 +115,12 @@ class LocalBranch:
     def keep(self, *shas: str) -> None:
         """Nothing: the repository is the user's, and no ref is written into it."""
 
-    def ask(self) -> None:
+    def ask(self) -> int:
         """Nothing: the branch is here, and looked at several times a second."""
+        return 0
+
+    def answered(self, number: int) -> bool:
+        return True
 
     def close(self) -> None:
         self._watches.close()
@@ -142,6 +150,8 @@ class RemoteBranch:
     _problem: str | None = None
     _moved: Callable[[str], None] = lambda reason: None
     _news: threading.Event = field(default_factory=threading.Event)
+    _begun: int = 0  # fetches
+    _ended: int = 0
     _closed: bool = False
     _thread: threading.Thread | None = None
 
@@ -167,8 +177,13 @@ class RemoteBranch:
     def keep(self, *shas: str) -> None:
         self.mirror.keep(shas)
 
-    def ask(self) -> None:
+    def ask(self) -> int:
+        number = self._begun + 1  # read first: a fetch that begins meanwhile is late enough
         self._news.set()
+        return number
+
+    def answered(self, number: int) -> bool:
+        return self._ended >= number
 
     def close(self) -> None:
         self._closed = True
@@ -179,7 +194,9 @@ class RemoteBranch:
         failures = 0
         while not self._closed:
             self._news.clear()
+            self._begun += 1
             failures = 0 if self._fetch() else failures + 1
+            self._ended = self._begun
             pause = self.interval * random.uniform(1 - JITTER, 1 + JITTER)
             self._news.wait(max(pause, backoff(failures)) if failures else pause)
 

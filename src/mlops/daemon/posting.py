@@ -96,7 +96,6 @@ class Posted:
         asked = requests.ask(
             controller.state, by="the API", now=controller.now(), accept_rewrite=accept_rewrite
         )
-        self._daemon.following.ask()
         self._daemon.wakeups.wake(wakeups.REQUEST)
         return asked.id
 

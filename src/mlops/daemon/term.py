@@ -162,7 +162,8 @@ class Term:
         self._hurried = self._hurried + 1 if world.stop.is_set() else 0
         self.view = after or view
         resting = self._resting(self.view.planned.plan, controller.monotonic())
-        self.wishes.answer(self.view, resting, interrupted=world.stop.is_set())
+        interrupted = world.stop.is_set()
+        self.wishes.answer(self.view, resting, interrupted=interrupted, problem=self.head.problem)
         return self._result(self.view, applied, bool(ended), resting)
 
     def _look(self, options: Options) -> View:

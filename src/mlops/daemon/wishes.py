@@ -37,16 +37,24 @@ class Wishes:
     _head: str = ""  # that the pass under way looks at
     _requests: tuple[Request, ...] = ()
     _since: dict[str, float] = field(default_factory=dict)  # when a pass had a request first
-    _heads: dict[str, str] = field(default_factory=dict)  # where the branch stood then
+    _fetching: dict[str, int] = field(
+        default_factory=dict
+    )  # those that wait for the remote, which was asked then
+    _heads: dict[str, str] = field(
+        default_factory=dict
+    )  # where the branch stood then, or once it was fetched
     _heard: frozenset[str] = frozenset()  # requests whose wish a pass has carried out
     _again: bool = False  # whether steps run or wait that are tried again because somebody asked
     _tally: Tally = field(default_factory=Tally)
     _tallies: dict[str, Tally] = field(default_factory=dict)  # by request for training
 
     def news(self) -> bool:
-        """Whether there is a request that no pass has seen."""
+        """Whether there is a request that no pass has seen, or one for which the remote was asked since."""
+        fetched = [id for id, number in self._fetching.items() if self.following.answered(number)]
+        for id in fetched:  # told once: the next pass sees what was fetched, and answers
+            del self._fetching[id]
         known = {request.id for request in self._requests}
-        return any(request.id not in known for request in pending(self.controller.state))
+        return bool(fetched) or any(one.id not in known for one in pending(self.controller.state))
 
     def take_up(self, head: str) -> bool:
         """Read what is asked now that the branch stands at `head`; gives whether there is a wish not heard yet."""
@@ -54,8 +62,14 @@ class Wishes:
         if self._tally.revision != head:
             self._tally = Tally(head)
         ids, now = [request.id for request in self._requests], self.controller.monotonic()
+        for request in self._requests:
+            if request.id not in self._since and not request.report:
+                number = self.following.ask()
+                if not self.following.answered(number):
+                    self._fetching[request.id] = number
+        self._fetching = {id: self._fetching[id] for id in ids if id in self._fetching}
         self._since = {id: self._since.get(id, now) for id in ids}
-        self._heads = {id: self._heads.get(id) or head for id in ids}
+        self._heads = {id: self._heads.get(id) or head for id in ids if id not in self._fetching}
         self._heard = self._heard.intersection(ids)
         self._tallies = {id: self._tallies[id] for id in ids if id in self._tallies}
         return bool(self._unheard())
@@ -99,13 +113,16 @@ class Wishes:
             if tally.revision == revision:
                 tally.add(step, outcome)
 
-    def answer(self, view: View, resting: Collection[str], *, interrupted: bool) -> None:
+    def answer(
+        self, view: View, resting: Collection[str], *, interrupted: bool, problem: str | None = None
+    ) -> None:
         """Answer what a pass fulfilled, or what nothing can fulfil.
 
         Args:
             view: what the pass saw last of the revision that is followed.
             resting: steps that are not to be tried now.
             interrupted: whether it gave way before its end.
+            problem: why it is not known where the branch stands.
         """
         for request in self._requests:
             content: Mapping[str, Any] | None = None
@@ -115,9 +132,11 @@ class Wishes:
                     content = self._tallies[request.id].report(asked)
             elif request.report and (self.working_tree or request.revision != self._head):
                 content = self._elsewhere(request)
-            elif not interrupted and (
-                not request.report or view.refused is not None or self._at_rest(request, view, resting)
-            ):
+            elif interrupted or request.id in self._fetching:
+                continue
+            elif not request.report:
+                content = {**self._tally.report(view), "source": problem}
+            elif view.refused is not None or self._at_rest(request, view, resting):
                 content = self._tally.report(view)
             if content is not None:
                 self._reply(request, content)
@@ -131,7 +150,7 @@ class Wishes:
 
     def _accepts(self, request: Request) -> bool:
         """Whether a request accepts the head: as it stood when it was asked, or with commits on top of that."""
-        meant = request.revision or self._heads[request.id]
+        meant = request.revision or self._heads.get(request.id)
         if not request.accept_rewrite or not meant:
             return False
         return meant == self._head or self.controller.repository.is_ancestor(meant, self._head) is True
