@@ -17,6 +17,17 @@ _REFERENCES = {
         ("spec.gates.*.champion.dataset", "Dataset"),
     ],
     "Promotion": [("spec.model", "Model"), ("spec.stage", "Stage")],
+    "MonitoringPolicy": [
+        ("spec.model", "Model"),
+        ("spec.stage", "Stage"),
+        ("spec.data.predictions", "Dataset"),
+        ("spec.data.labels.dataset", "Dataset"),
+        ("spec.reference.source.dataset", "Dataset"),
+        ("spec.actions.*.alert.*", "Notifier"),
+        ("spec.actions.*.retrain.experiment", "Experiment"),
+        ("spec.actions.*.retrain.datasets.*", "Dataset"),
+        ("spec.actions.*.retrain.propose", "Promotion"),
+    ],
 }
 # Those of one field are found without a search: a large project has tens of thousands.
 _PLAIN = {

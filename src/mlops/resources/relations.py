@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from mlops.resources.documents import Record
 from mlops.resources.fields import View, steps, text_at, value_at
 from mlops.resources.key import Key
+from mlops.resources.monitoring_rules import policy_relations
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import Finding, shown
 from mlops.resources.promotion import LATEST
@@ -81,6 +82,7 @@ def check_relations(records: Iterable[Record], nearest: Nearest) -> Found:
     yield from _cycles(by_kind["Stage"])
     yield from _promotions(by_kind, by_key, nearest)
     yield from _bound_without_objective(by_kind["ModelVersion"], by_key)
+    yield from _policies(by_kind["MonitoringPolicy"], by_key, nearest)
 
 
 def _parsed(records: Iterable[Record]) -> list[Record]:
@@ -197,3 +199,12 @@ def _bound_without_objective(versions: list[Record], by_key: dict[Key, list[Reco
                     record,
                     Finding(("spec", "source", "experiment"), what, f"Give {name} a spec.objective."),
                 )
+
+
+def _policies(policies: list[Record], by_key: dict[Key, list[Record]], nearest: Nearest) -> Found:
+    def known(key: Key) -> View | None:
+        return next((record.values for record in by_key.get(key, ()) if record.ordinal >= 0), None)
+
+    for record in _parsed(policies):
+        for finding in policy_relations(record.values, known, nearest):
+            yield record, finding

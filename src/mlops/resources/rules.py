@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from mlops.resources.experiment import placeholders
 from mlops.resources.fields import View, find, steps, value_at
+from mlops.resources.monitoring_rules import policy_rules
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import Finding, shown
 from mlops.resources.project import ONE_PERSON, shared_proofs
@@ -43,6 +44,8 @@ def break_rules(kind: str, view: View, nearest: Nearest) -> Iterator[Finding]:
         yield from _stage(view)
     elif kind == "Project":
         yield from _approvers(view)
+    elif kind == "MonitoringPolicy":
+        yield from policy_rules(view, nearest)
 
 
 def _experiment(view: View, nearest: Nearest) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ _VARIABLES = steps("spec.variables.*")
 _URIS = {
     "Dataset": [steps("spec.uri")],
     "Project": [steps("spec.tracking.uri"), steps("spec.tracking.artifacts"), steps("spec.state.uri")],
+    "Notifier": [steps("spec.urls.*")],
 }
 _FROM = steps("spec.approvals.from.*")
 _SOURCE = steps("spec.source.path")

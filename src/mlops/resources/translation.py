@@ -12,6 +12,8 @@ from mlops.resources.dataset import DIGEST_PATTERN, PIN_PATTERN
 from mlops.resources.document import METRIC_PATTERN, NAME_PATTERN, PARAMETER_PATTERN, VARIABLE_PATTERN
 from mlops.resources.experiment import PYTHON_PATTERN
 from mlops.resources.model import REGISTERED_NAME_PATTERN
+from mlops.resources.monitoring_checks import DETECTOR_PATTERN
+from mlops.resources.monitoring_policy import WINDOW_FROM_PATTERN
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Finding, shown
 from mlops.resources.project import EMAIL_PATTERN
@@ -35,6 +37,8 @@ _PATTERNS = {
         "is not a name for a registered model",
         "Use letters, digits, _, -, . and blanks; rename the model in MLflow if it is called otherwise.",
     ),
+    DETECTOR_PATTERN: ("is not the name of a detector", "Write a name such as psi, or package/name."),
+    WINDOW_FROM_PATTERN: ("is not a time", "Write a date such as 2026-01-31, or start or promotion."),
     METRIC_PATTERN: ("is not the name of a metric", "Use letters, digits, _, -, ., / and blanks."),
 }  # fmt: skip
 _MUST_BE = {
@@ -214,11 +218,12 @@ def _without_echoes(found: list[Finding]) -> list[Finding]:
         for finding in found
         if finding.on_key and finding.fix.startswith("Did you mean ")
     }
-    # In a union the mapping is "not text" although it is the mapping's content that is wrong.
+    # In a union the mapping is "not text" although it is the mapping's content that is wrong; a list without its broken
+    # items is "too short".
     inside = {finding.path[:length] for finding in found for length in range(len(finding.path))}
     return [
         finding
         for finding in found
         if not (finding.what == "is required" and finding.path in meant)
-        and not (finding.what.startswith("must be ") and finding.path in inside)
+        and not (finding.what.startswith(("must be ", "has fewer than ")) and finding.path in inside)
     ]
