@@ -1,7 +1,6 @@
 """Metrics from sums are scikit-learn's, whatever the order of the rows and files that were summed."""
 
 import math
-from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -11,9 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from mlops.errors import Stalled
-from mlops.monitoring.performance import curves, exact, metrics
+from mlops.monitoring.performance import curves, metrics
 from mlops.monitoring.performance.curves import Grid, cells_of, precision_area, precision_bounds, roc_area
-from mlops.monitoring.performance.exact import UNIT, exact_sum
 from mlops.monitoring.performance.measuring import Performance, measure
 from mlops.monitoring.performance.metrics import METRICS, default_metric, metric_for
 from mlops.monitoring.performance.sums import Layout, Sums, no_sums, summed
@@ -152,21 +150,6 @@ def test_bytes_that_are_no_sums_are_refused_without_their_content() -> None:
         assert "secret" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=50))
-def test_exact_sums_are_those_of_fractions(numbers: list[float]) -> None:
-    assert Fraction(exact_sum(np.array(numbers, float)), UNIT) == sum(map(Fraction, numbers), Fraction(0))
-
-
-def test_exact_sums_hold_the_least_and_the_greatest_double_and_many_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tiny, huge = 5e-324, 1.7976931348623157e308
-    assert exact_sum(np.array([tiny, huge, -huge])) / UNIT == tiny
-    monkeypatch.setattr(exact, "_AT_ONCE", 7)
-    assert exact_sum(np.full(100, 0.1)) / UNIT == math.fsum([0.1] * 100)
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_cells_keep_the_order_of_scores(one: float, other: float) -> None:
@@ -287,7 +270,7 @@ def test_a_metric_that_does_not_fit_the_task_is_named_with_those_that_do() -> No
     ]
 
 
-@pytest.mark.parametrize("module", [curves, exact, metrics])
+@pytest.mark.parametrize("module", [curves, metrics])
 def test_examples_in_docstrings_run(module: object) -> None:
     import doctest
 

@@ -15,9 +15,9 @@ from fractions import Fraction
 import numpy as np
 
 from mlops.monitoring.performance.curves import Area, precision_area, roc_area
-from mlops.monitoring.performance.exact import UNIT
 from mlops.monitoring.performance.metrics import Metric
 from mlops.monitoring.performance.sums import Sums
+from mlops.monitoring.summaries.sums import UNIT
 
 _LOSS_OF = {"logLoss": "logLoss", "brier": "brier", "mae": "absolute", "mape": "relative"}
 
@@ -128,8 +128,8 @@ def _mean(sums: Sums, loss: str) -> tuple[tuple[float, float] | None, int]:
     if not count:
         return None, 0
     rows = Fraction(count, sums.unit)
-    mean = Fraction(sums.moments[loss], UNIT * count)
-    spread = Fraction(sums.moments[f"{loss}2"], UNIT * count) - mean**2
+    mean = Fraction(sums.moments[loss], count << UNIT)
+    spread = Fraction(sums.moments[f"{loss}2"], count << UNIT) - mean**2
     of_mean = max(Fraction(0), spread) / (rows - 1) if rows > 1 else Fraction(0)
     return (float(mean), math.sqrt(of_mean)), round(rows)
 
@@ -147,7 +147,7 @@ def _explained(sums: Sums) -> tuple[tuple[float, float] | None, int]:
     rows = sums.moments.get("squaredRows", 0)
     if rows < 2 or "target1" not in sums.moments:
         return None, rows
-    of = {name: Fraction(total, UNIT) for name, total in sums.moments.items()}
+    of = {name: Fraction(total, 1 << UNIT) for name, total in sums.moments.items()}
     mean = of["target1"] / rows
     whole = of["target2"] - rows * mean**2
     if whole <= 0:

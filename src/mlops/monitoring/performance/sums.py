@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.performance.curves import Grid
-from mlops.monitoring.performance.exact import exact_sum
 from mlops.monitoring.performance.metrics import Task
 from mlops.monitoring.performance.packing import pack, unpack, unreadable
+from mlops.monitoring.summaries.sums import exact_sums
 
 _KIND = "performance"
 _GREATEST = 1e70  # its fourth power is still a double
@@ -48,8 +48,8 @@ class Sums:
 
     `rows` were handed in; those whose prediction or score is no number are in no other count. `confusion` is
     [target, prediction] of int64, its last row and column of classes that the layout does not know. `grids` holds one
-    per score column. `moments` are exact sums, in 1/UNIT, by name. All counts are in 1/`unit` rows: 1 where labels are
-    known, more where they are estimated.
+    per score column. `moments` are exact sums, in units of 2**-1074, by name. All counts are in 1/`unit` rows: 1 where
+    labels are known, more where they are estimated.
     """
 
     layout: Layout
@@ -185,7 +185,7 @@ def predicted(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def of_losses(layout: Layout, name: str, losses: NDArray[np.float64]) -> Sums:
     """Of estimated losses of rows, such as `absolute`; what is no number is left out."""
     told = losses[np.isfinite(losses) & (np.abs(losses) < _GREATEST)]
-    moments = {name: exact_sum(told), f"{name}2": exact_sum(told * told), f"{name}Rows": len(told)}
+    moments = {name: _total(told), f"{name}2": _total(told * told), f"{name}Rows": len(told)}
     return Sums(layout, len(losses), 1, no_sums(layout).confusion, (), moments)
 
 
@@ -201,8 +201,8 @@ def _moments_of_scores(
         if layout.task == "multiclass":
             square = square + (np.delete(chances, code, axis=1) ** 2).sum(axis=1)
         for name, loss in (("logLoss", surprise), ("brier", square)):
-            total[name] += exact_sum(loss * part)
-            total[f"{name}2"] += exact_sum(loss * loss * part)
+            total[name] += _total(loss * part)
+            total[f"{name}2"] += _total(loss * loss * part)
         total["logLossRows"] += int(part.sum())
     total["brierRows"] = total["logLossRows"]
     return total
@@ -222,6 +222,10 @@ def _summed_values(layout: Layout, targets: NDArray[np.float64], predictions: ND
     parts |= {"target1": from_centre, "target2": from_centre2, "target3": from_centre2 * from_centre}
     parts |= {"target4": from_centre2 * from_centre2}
     parts |= {"squaredTarget1": square * from_centre, "squaredTarget2": square * from_centre2}
-    moments = {name: exact_sum(part) for name, part in parts.items()}
+    moments = {name: _total(part) for name, part in parts.items()}
     moments |= {f"{name}Rows": len(targets) for name in losses}
     return Sums(layout, rows, 1, no_sums(layout).confusion, (), moments)
+
+
+def _total(values: NDArray[np.float64]) -> int:
+    return exact_sums(values, np.zeros(1, np.int64))[0]
