@@ -10,6 +10,7 @@ import importlib
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -61,6 +62,8 @@ def _through_a_pipe() -> None:
         os.close(writes)
         if os.fork() == 0:
             os.setsid()
+            # A limit may have hit the daemon before this process was there.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             while lines := os.read(reads, 1 << 16):
                 os.write(2, lines)
         os._exit(0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +259,19 @@ def test_lines_that_are_no_events_and_defects_are_told(tmp_path: Path) -> None:
     with place.open("a") as more:
         more.write("Traceback (most recent call last):\n")
     assert len(daemonlog.problems([place])) == 2
+
+
+def test_a_log_is_whole_though_its_daemon_may_write_no_file(tmp_path: Path) -> None:
+    script = (
+        "import os, resource, nursery\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))\n"
+        "nursery._through_a_pipe()\n"
+        "os.write(2, b'a line\\n' * 1000)\n"
+    )
+    with (tmp_path / "log").open("wb") as told:
+        command = [sys.executable, "-c", script]
+        subprocess.run(command, cwd=Path(__file__).parent, stderr=told, check=True)
+    deadline = time.monotonic() + 30
+    while (tmp_path / "log").read_bytes() != b"a line\n" * 1000:
+        assert time.monotonic() < deadline, (tmp_path / "log").read_bytes()
+        time.sleep(0.02)
