@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from folding import V1, alert, alerts, settings, turns, windows
 
-from mlops.monitoring.deciding import Alert, Check, Rollback, Rule, Settings, State, Watched, fold
+from mlops.monitoring.deciding import Alert, Check, Rollback, Rule, Settings, Watched, fold
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Evaluation
 
 
@@ -51,36 +51,47 @@ def test_the_newest_window_has_to_violate_for_firing() -> None:
     ]
 
 
-def column(value: float, p: float | None, said: str = "quiet") -> ColumnVerdict:
-    return ColumnVerdict("x", None, "psi", value, 0.2, p, p, said, None)  # type: ignore[arg-type]
+def column(value: float, p: float | None, part: str | None = None, detector: str = "psi") -> ColumnVerdict:
+    return ColumnVerdict("x", part, detector, value, 0.2, p, p, "quiet", None)
+
+
+NOTHING = column(0.01, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("columns", "cleared"),
+    ("kind", "value", "columns", "cleared"),
     [
-        ([column(0.01, 0.5)] * 10, True),
-        ([column(0.19, 0.001)] * 3 + [column(0.01, 0.5)] * 7, False),  # 3 of 10 at 0.8 of their threshold
-        ([column(0.19, 0.001)] * 2 + [column(0.01, 0.5)] * 8, True),
-        ([column(0.19, 0.4)] * 10, True),  # large by chance
-        ([column(0.15, 0.001)] * 10, True),  # below 0.8 of 0.2
+        ("dataDrift", 0.0, [NOTHING] * 10, True),
+        ("dataDrift", 0.25, [NOTHING] * 10, False),  # 0.8 of a share of 0.3
+        ("dataDrift", 0.0, [column(0.19, 0.001)] * 3 + [NOTHING] * 7, False),  # 3 of 10 at 0.8 of theirs
+        ("dataDrift", 0.0, [column(0.19, 0.001)] * 2 + [NOTHING] * 8, True),
+        ("dataDrift", 0.0, [column(0.19, 0.4)] * 10, True),  # large by chance
+        ("dataDrift", 0.0, [column(0.15, 0.001)] * 10, True),  # below 0.8 of 0.2
+        ("dataDrift", 0.0, [column(0.19, 0.001, "fr")] * 2 + [NOTHING] * 9, False),  # all of a slice
+        ("conceptDrift", 0.1, [column(0.1, 0.001)], True),
+        ("conceptDrift", 0.19, [column(0.19, 0.001)], False),
+        ("conceptDrift", 0.4, [column(0.4, 0.3)], True),
+        ("conceptDrift", 0.1, [column(0.1, 0.3), column(0.19, 0.001, "fr")], False),
+        ("conceptDrift", 0.25, [], False),
+        ("upstreamChange", 0.0, [column(0.19, 0.001, detector="nullRate")], False),
+        ("upstreamChange", 0.0, [column(0.9, 0.001, detector="tailExceedance")], True),  # a tail, and no unit
     ],
 )
-def test_a_share_of_columns_clears_at_four_fifths_of_their_thresholds(
-    columns: list[ColumnVerdict], cleared: bool
+def test_a_window_clears_when_four_fifths_of_the_thresholds_would_keep_it_quiet(
+    kind: str, value: float, columns: list[ColumnVerdict], cleared: bool
 ) -> None:
     policy = Settings("p", (Check("a"),), fire=1, of=1, clear=1)
     made = []
-    for start, said in enumerate(("violated", "quiet")):
-        value = 0.5 if said == "violated" else 0.0
-        check = CheckVerdict("a", "dataDrift", said, value, 0.3, tuple(columns))  # type: ignore[arg-type]
+    for start, check in enumerate(
+        (
+            CheckVerdict("a", kind, "violated", 0.5, 0.3, ()),
+            CheckVerdict("a", kind, "quiet", value, 0.3, tuple(columns)),
+        )
+    ):
         made.append(Evaluation(start, start + 1, 10, check.verdict, (check,), str(start), 0))
-    assert turns_of(fold(policy, V1, made).state) == (not cleared)
-
-
-def turns_of(state: State) -> bool:
-    check = state.check("a")
+    check = fold(policy, V1, made).state.check("a")
     assert check is not None
-    return check.fired
+    assert check.fired != cleared
 
 
 def test_severity_rises_with_each_worsening_and_reaches_who_wants_only_the_worst() -> None:

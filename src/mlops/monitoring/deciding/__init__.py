@@ -14,6 +14,7 @@ from mlops.monitoring.deciding.actions import (
     outstanding,
 )
 from mlops.monitoring.deciding.fold import Decision, Happened, fold
+from mlops.monitoring.deciding.from_policy import settings_of
 from mlops.monitoring.deciding.settings import (
     Check,
     Retraining,
@@ -47,4 +48,5 @@ __all__ = [
     "action_id",
     "fold",
     "outstanding",
+    "settings_of",
 ]
