@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mlops.monitoring.summaries.encoding import Damaged, Reader, Writer
 from mlops.monitoring.summaries.plans import CategoricalPlan
-from mlops.monitoring.summaries.tally import added_types, read_types, write_types
+from mlops.monitoring.summaries.tally import OpaqueSummary, added_types, read_types, write_types
 from mlops.monitoring.summaries.vectors import Hashes, Integers, added, frozen
 
 MOST_UNSEEN: Final = 10_000
@@ -117,31 +117,54 @@ def merge(parts: Sequence[CategoricalSummary], *, most: int = MOST_UNSEEN) -> Ca
     )
 
 
+def nulls(plan: CategoricalPlan, part: OpaqueSummary) -> CategoricalSummary:
+    """Rows without any value, as of a column of categories."""
+    top = frozen(np.zeros(len(plan.categories), np.int64))
+    return CategoricalSummary(plan, part.rows, part.nulls, top, 0, NONE_UNSEEN, part.types)
+
+
 def merge_unseen(parts: Sequence[Unseen], *, most: int = MOST_UNSEEN) -> Unseen:
     """All categories of `parts` together, of which the `most` with the smallest hashes are kept."""
     parts = [part for part in parts if len(part.hashes)]
     if not parts:
         return NONE_UNSEEN
-    if len(parts) == 1 and len(parts[0].hashes) <= most:
+    if len(parts) == 1:
         return parts[0]
     names = [name for part in parts for name in part.names]
-    counts = np.concatenate([part.counts for part in parts])
-    hashes, first, places = np.unique(
-        np.concatenate([part.hashes for part in parts]), return_index=True, return_inverse=True
+    return keep_unseen(
+        np.concatenate([part.hashes for part in parts]),
+        np.concatenate([part.counts for part in parts]),
+        lambda places: [names[place] for place in places.tolist()],
+        spilled=[part.spilled for part in parts if part.spilled is not None],
+        most=most,
     )
-    totals = np.zeros(len(hashes), np.int64)
-    np.add.at(totals, places, counts)
-    spilled = [part.spilled for part in parts if part.spilled is not None]
-    if len(hashes) > most:
-        gone = np.zeros(BUCKETS, np.int64)
-        np.add.at(gone, bucket_of(hashes[most:]), totals[most:])
-        spilled.append(gone)
-    return Unseen(
-        frozen(hashes[:most].copy()),
-        frozen(totals[:most].copy()),
-        tuple(names[place] for place in first[:most].tolist()),
-        added(spilled) if spilled else None,
-    )
+
+
+def keep_unseen(
+    hashes: Hashes,
+    counts: Integers,
+    names_at: Callable[[Integers], Sequence[str]],
+    *,
+    spilled: Sequence[Integers] = (),
+    most: int = MOST_UNSEEN,
+) -> Unseen:
+    """Keep those with the smallest hashes by name, and of the rest a count.
+
+    Args:
+        hashes, counts: of some categories in any order, one may stand there more than once, shape (n,).
+        names_at: gives the names of those at some places.
+        spilled: what was spilled before.
+        most: how many are kept.
+    """
+    distinct, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+    totals = np.bincount(places, counts).astype(np.int64)
+    gone = list(spilled)
+    if len(distinct) > most:
+        gone.append(np.bincount(bucket_of(distinct[most:]), totals[most:], BUCKETS).astype(np.int64))
+    names = tuple(name[:LONGEST_NAME] for name in names_at(first[:most]))
+    # copies, so that the long arrays they are cut from can go
+    kept, kept_counts = frozen(distinct[:most].copy()), frozen(totals[:most].copy())
+    return Unseen(kept, kept_counts, names, added(gone) if gone else None)
 
 
 def bucket_of(hashes: Hashes) -> Integers:

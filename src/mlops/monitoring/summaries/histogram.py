@@ -22,6 +22,7 @@ SCALE_SHIFT: Final = (
 MOST_KEYS: Final = 8_192
 
 _SIGN = np.uint64(1 << 63)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,9 +82,17 @@ def merged(parts: Sequence[Histogram], *, most: int = MOST_KEYS) -> Histogram:
 
 def limited(histogram: Histogram, most: int = MOST_KEYS) -> Histogram:
     """The finest histogram of the same values that has at most `most` keys."""
-    while len(histogram.keys) > most:
-        histogram = histogram.coarser(histogram.shift + 1)
-    return histogram
+    return histogram.coarser(histogram.shift + bits_to_drop(histogram.keys, most))
+
+
+def bits_to_drop(keys: Hashes, most: int) -> int:
+    """How many low bits these ascending, distinct keys lose at least until `most` different ones remain."""
+    if len(keys) <= most:
+        return 0
+    differences = keys[1:] ^ keys[:-1]  # neighbours are one once the highest bit in which they differ is gone
+    high = differences >> _HALF
+    bits = np.where(high, 32 + np.frexp(high)[1], np.frexp(differences & _LOW)[1])
+    return int(np.sort(bits)[len(bits) - most])
 
 
 def _combined(shift: int, keys: Hashes, counts: Integers) -> Histogram:

@@ -14,8 +14,8 @@ from mlops.monitoring.summaries.encoding import Damaged, Reader, Writer
 from mlops.monitoring.summaries.histogram import Histogram
 from mlops.monitoring.summaries.plans import NumericPlan
 from mlops.monitoring.summaries.sums import UNIT, quotient
-from mlops.monitoring.summaries.tally import added_types, read_types, write_types
-from mlops.monitoring.summaries.vectors import Integers, added
+from mlops.monitoring.summaries.tally import OpaqueSummary, added_types, read_types, write_types
+from mlops.monitoring.summaries.vectors import Integers, added, frozen
 
 _SQUARABLE = math.sqrt(1.7976931348623157e308)
 
@@ -101,7 +101,8 @@ class NumericSummary:
         edges = self.plan.edges
         place, within = _place(self.bins, rank)
         below = self.minimum if place == 0 else max(self.minimum, float(edges[place - 1]))
-        above = self.maximum if place == len(edges) else min(self.maximum, float(edges[place]))
+        last = self.maximum if place == len(edges) else float(np.nextafter(edges[place], -np.inf))
+        above = min(self.maximum, last)
         if above - below < high - low:
             return min(max(below + within * (above - below), low), high)
         low, high = max(low, below), min(high, above)
@@ -129,6 +130,18 @@ def merge(parts: Sequence[NumericSummary]) -> NumericSummary:
         scale=histogram.merged([part.scale for part in parts]),
         types=added_types([part.types for part in parts]),
     )
+
+
+def nulls(plan: NumericPlan, part: OpaqueSummary) -> NumericSummary:
+    """Rows without any value, as of a column of numbers."""
+    bins = frozen(np.zeros(len(plan.edges) + 1, np.int64))
+    none = dict.fromkeys(
+        ("unparsable", "negative_infinities", "positive_infinities", "zeros", "negatives"), 0
+    )
+    return NumericSummary(
+        plan, part.rows, part.nulls, **none, minimum=None, maximum=None, total=0, squares=0, bins=bins,
+        scale=histogram.EMPTY, types=part.types,
+    )  # fmt: skip
 
 
 def write(writer: Writer, summary: NumericSummary) -> None:

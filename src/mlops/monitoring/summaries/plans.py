@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from mlops.monitoring.summaries.encoding import Writer
 from mlops.monitoring.summaries.vectors import Floats, Hashes, Integers
+from mlops.monitoring.windows import Season
 
-Season = Literal["none", "hourOfWeek", "dayOfWeek", "month"]
 SLICES_PER_COLUMN: Final = 50
-_VERSION: Final = 1  # raise it when a summary of the same rows would come out differently
+VERSION: Final = 1  # raise it when a summary of the same rows would come out differently
 
 
 class Slice(NamedTuple):
@@ -86,34 +86,37 @@ class Plan:
         columns: by name. A column that is not here is summed up too, as far as that goes without a reference.
         slices: column → the values that have a slice of their own, most frequent first, at most 50.
         season: by which key of the event time rows are counted apart.
+        excluded: columns that are not looked at.
         digest: of all of this; part of the cache key of a summary.
     """
 
     columns: Mapping[str, ColumnPlan]
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     season: Season = "none"
+    excluded: frozenset[str] = frozenset()
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", hashlib.sha256(_canonical(self)).hexdigest())
+        writer = Writer()
+        write_plan(writer, self)
+        object.__setattr__(self, "digest", hashlib.sha256(writer.done()).hexdigest())
 
 
-def _canonical(plan: Plan) -> bytes:
-    writer = Writer()
-    writer.whole(_VERSION)
+def write_plan(writer: Writer, plan: Plan) -> None:
+    """Put a plan, so that equal plans give equal bytes."""
+    writer.whole(VERSION)
     writer.text(plan.season)
     writer.whole(len(plan.slices))
     for name in sorted(plan.slices):
         writer.text(name)
         writer.texts(plan.slices[name])
+    writer.texts(sorted(plan.excluded))
     writer.whole(len(plan.columns))
     for name in sorted(plan.columns):
-        write_column(writer, plan.columns[name])
-    return writer.done()
+        _write_column(writer, plan.columns[name])
 
 
-def write_column(writer: Writer, plan: ColumnPlan) -> None:
-    """Put one column's plan, so that equal plans give equal bytes."""
+def _write_column(writer: Writer, plan: ColumnPlan) -> None:
     match plan:
         case NumericPlan():
             writer.text("numeric")
@@ -136,11 +139,13 @@ def write_column(writer: Writer, plan: ColumnPlan) -> None:
 
 def unplanned(name: str, kind: str) -> ColumnPlan:
     """The plan of a column that the reference does not have; `kind` is its type's name."""
-    if kind in NUMERIC_TYPES:
-        return NumericPlan(name, kind, np.empty(0))
+    if kind in NUMERIC_TYPES:  # one type for all of them: the first file does not decide
+        return NumericPlan(name, "double", np.empty(0))
     if kind in CATEGORICAL_TYPES:
-        return CategoricalPlan(name, kind, (), np.empty(0, np.uint64), np.empty(0, np.int64), complete=True)
-    return OpaquePlan(name, kind)
+        return CategoricalPlan(
+            name, "string", (), np.empty(0, np.uint64), np.empty(0, np.int64), complete=True
+        )
+    return OpaquePlan(name, "other")
 
 
 NUMERIC_TYPES: Final = ("integer", "double", "timestamp", "date")
