@@ -17,7 +17,7 @@ World = Mapping[str, Any]
 _STAGE: Final = "mlops.stage."
 # Of a version that was bound earlier than the fresh one these may differ: they say to what, when and where it was.
 _OF_BINDING: Final = frozenset(
-    {"mlops.digest", "mlops.fingerprint", "mlops.revision", "mlops.declared", "mlops.archived"}
+    {"mlops.bound", "mlops.digest", "mlops.fingerprint", "mlops.revision", "mlops.declared", "mlops.archived"}
 )
 
 
