@@ -6,6 +6,7 @@ from mlops.applying.outcomes import Blocked, Done, Left, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedRun, ObservedVersion
+from mlops.planning.binding import BOUND_TAG, bound_with
 from mlops.planning.context import DIGEST_TAG, REVISION_TAG
 from mlops.planning.models import version_tags
 from mlops.planning.plan import Block, Step
@@ -49,6 +50,7 @@ def bind(world: World, step: Step, work: BindVersion) -> Outcome:
         return Blocked(Block(step.resource, "Bound", "DigestMismatch", what))
     tags = version_tags(world.desired.project, resource, run.tags.get(FINGERPRINT))
     tags |= {DIGEST_TAG: artifact.digest, REVISION_TAG: world.desired.revision}
+    tags[BOUND_TAG] = bound_with(tags)
     description = resource.metadata.annotations.get("description", "")
     if world.stop.is_set():  # reading the bytes took its time
         return Left("stopped before it was bound")
@@ -78,6 +80,8 @@ def update_version(world: World, work: UpdateVersion) -> Outcome:
                 fix="Restore the artifact, name it in spec.source.artifact, or declare a new ModelVersion",
             )
         tags[DIGEST_TAG] = artifact
+        after = {**(version.tags if version else {}), **tags}
+        tags[BOUND_TAG] = bound_with({tag: value for tag, value in after.items() if value is not None})
     world.check_lease()
     world.tracker.tag_version(work.registered_name, work.number, tags, description=work.description)
     return Done()

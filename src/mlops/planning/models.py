@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.planning.binding import BOUND_TAG, bound_with, read_bound
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
     DECLARED_TAG,
@@ -170,7 +171,8 @@ def source_of(resource: ModelVersion) -> str:
 
 def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> Assessment:
     key, spec = resource.key, resource.spec
-    digest = bound.tags.get(DIGEST_TAG)
+    record = read_bound(bound.tags)
+    digest = (record or bound.tags).get(DIGEST_TAG)
     status = {"runId": bound.run_id, "digest": digest, "mlflowVersion": bound.number}
     was = bound.tags.get(SOURCE_TAG, source_of(resource))
     if spec.source.run_id is not None and bound.run_id not in (None, spec.source.run_id):
@@ -191,8 +193,11 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
         )
         return assess(key, blocks=(block,), status=status, stalled=True, suspended=spec.suspend)
     run = context.run(bound.run_id)
-    fingerprint = run.tags.get(FINGERPRINT) if run else bound.tags.get(FINGERPRINT)
-    want = version_tags(context.desired.project, resource, fingerprint)
+    witness = record or (run.tags if run is not None else bound.tags)
+    want = version_tags(context.desired.project, resource, witness.get(FINGERPRINT))
+    if digest is not None:
+        known = record or {**bound.tags, **want}
+        want |= {**(record or {}), BOUND_TAG: bound_with(known)}
     described = resource.metadata.annotations.get("description", "")
     changes = () if bound.description == described else (Change("description", bound.description, described),)
     if digest is None:
