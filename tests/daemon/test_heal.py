@@ -66,72 +66,92 @@ HANDS: dict[str, tuple[Hand, str, str]] = {
     "an alias is moved": (
         lambda c, ids: c.set_registered_model_alias("m", "dev", ids.two),
         "Promotion/m-dev",
-        "alias.dev: {two} → {one}",
+        "alias dev was on v{two}, and is on v{one} again",
     ),
     "an alias is deleted": (
         lambda c, ids: c.delete_registered_model_alias("m", "prod"),
         "Promotion/m-prod",
-        "alias.prod: None → {one}",
+        "alias prod was gone, and is on v{one} again",
     ),
     "the record of a stay is edited": (
         lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.stage.dev.approvedBy", "me"),
         "Promotion/m-dev",
-        "tags.mlops.stage.dev.approvedBy: me → None",
+        "tag mlops.stage.dev.approvedBy was 'me', and is gone again",
     ),
     "the record of a stay is deleted": (
         lambda c, ids: c.delete_model_version_tag("m", ids.one, "mlops.stage.dev.since"),
         "Promotion/m-dev",
-        "tags.mlops.stage.dev.since: None → 2",
+        "tag mlops.stage.dev.since was gone, and is '2",
     ),
     "a model's description is edited": (
         lambda c, ids: c.update_registered_model("m", "mine"),
         "Model/m",
-        "description: mine → A model",
+        "the description was 'mine', and is 'A model' again",
     ),
     "a model's tag is edited": (
         lambda c, ids: c.set_registered_model_tag("m", "mlops.resource", "mine"),
         "Model/m",
-        "tags.mlops.resource: mine → Model/m",
+        "tag mlops.resource was 'mine', and is 'Model/m' again",
     ),
     "a model's tag is deleted": (
         lambda c, ids: c.delete_registered_model_tag("m", "mlops.project"),
         "Model/m",
-        "tags.mlops.project: None → p",
+        "tag mlops.project was gone, and is 'p' again",
     ),
     "a version's description is edited": (
         lambda c, ids: c.update_model_version("m", ids.one, "mine"),
         "ModelVersion/m-1.0.0",
-        "description: mine → ",
+        "the description was 'mine', and is empty again",
     ),
     "a version's tag is edited": (
         lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.resource", "mine"),
         "ModelVersion/m-1.0.0",
-        "tags.mlops.resource: mine → ModelVersion/m-1.0.0",
+        "tag mlops.resource was 'mine', and is 'ModelVersion/m-1.0.0' again",
     ),
     "a version is given another number": (
         lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.version", "9.9.9"),
         "ModelVersion/m-1.0.0",
-        "tags.mlops.version: 9.9.9 → 1.0.0",
+        "tag mlops.version was '9.9.9', and is '1.0.0' again",
     ),
     "a version's number is deleted": (
         lambda c, ids: c.delete_model_version_tag("m", ids.one, "mlops.version"),
         "ModelVersion/m-1.0.0",
-        "tags.mlops.version: None → 1.0.0",
+        "tag mlops.version was gone, and is '1.0.0' again",
     ),
     "a version's digest is deleted": (
         lambda c, ids: c.delete_model_version_tag("m", ids.one, "mlops.digest"),
         "ModelVersion/m-1.0.0",
-        "tags.mlops.digest: None → ",
+        "tag mlops.digest was gone, and is 'sha256:",
+    ),
+    "a version's digest is edited": (
+        lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.digest", "sha256:00"),
+        "ModelVersion/m-1.0.0",
+        "tag mlops.digest was 'sha256:00', and is 'sha256:",
+    ),
+    "a version's fingerprint is edited": (
+        lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.fingerprint", "00"),
+        "ModelVersion/m-1.0.0",
+        "tag mlops.fingerprint was '00', and is '",
+    ),
+    "the revision that bound a version is edited": (
+        lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.revision", "main"),
+        "ModelVersion/m-1.0.0",
+        "tag mlops.revision was 'main', and is '",
+    ),
+    "the record of what a version was bound with is edited": (
+        lambda c, ids: c.set_model_version_tag("m", ids.one, "mlops.bound", '{"mlops.digest": "sha256:00"}'),
+        "ModelVersion/m-1.0.0",
+        "tag mlops.bound was ",
     ),
     "an experiment's label is edited": (
         lambda c, ids: c.set_experiment_tag(ids.experiment, "mlops.label.team", "b"),
         "Experiment/fit",
-        "tags.mlops.label.team: b → a",
+        "tag mlops.label.team was 'b', and is 'a' again",
     ),
     "an experiment's tag is deleted": (
         lambda c, ids: c.delete_experiment_tag(ids.experiment, "mlops.resource"),
         "Experiment/fit",
-        "tags.mlops.resource: None → Experiment/fit",
+        "tag mlops.resource was gone, and is 'Experiment/fit' again",
     ),
 }
 
@@ -255,8 +275,10 @@ def test_without_self_heal_it_is_only_reported(kept: Kept) -> None:
     daemon.mark()
     kept.client.delete_registered_model_alias("m", "dev")
     kept.client.set_experiment_tag(kept.ids.experiment, "mlops.label.team", "b")
-    daemon.tells("SelfHealOff", resource="Promotion/m-dev", message=f"alias.dev is None, not {kept.ids.one}")
-    daemon.tells("SelfHealOff", resource="Experiment/fit", message="tags.mlops.label.team is b, not a")
+    daemon.tells(
+        "SelfHealOff", resource="Promotion/m-dev", message=f"alias dev is gone, not on v{kept.ids.one}"
+    )
+    daemon.tells("SelfHealOff", resource="Experiment/fit", message="tag mlops.label.team is 'b', not 'a'")
     daemon.rests()
     for _ in range(3):
         assert kept.daemons.run(kept.project.root, "reconcile").code == 3

@@ -119,7 +119,7 @@ def test_the_demo_runs_to_its_end_with_production_kept_by_the_daemon(tmp_path: P
     assert len({run.data.tags["mlops.fingerprint"] for run in trials}) == 10  # nothing was trained twice
     log = [line for line in done.stdout.splitlines() if line.startswith("┆")]
     assert sum("is open: go on with it" in line for line in log) == 2  # the killed daemon's jobs were adopted
-    assert any("Healed" in line and "alias.production: 1 → 2" in line for line in log)
+    assert any("Healed" in line and "alias production was on v1, and is on v2 again" in line for line in log)
     assert any("Invalid" in line and "promotions.yaml:15:39" in line for line in log)
     skills = {
         number: client.get_run(client.get_model_version("seattle-weather", number).run_id).data.metrics[

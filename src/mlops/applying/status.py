@@ -16,6 +16,7 @@ from mlops.applying.promote import timestamp
 from mlops.errors import Stalled
 from mlops.planning.conditions import Assessment, Condition
 from mlops.planning.plan import Block, Plan, Step
+from mlops.planning.wording import restored
 from mlops.redaction import Redactor
 from mlops.resources import Key
 from mlops.state import Event, State, StateReader
@@ -230,12 +231,14 @@ class Recorder:
 
 
 def _of_step(now: float, step: Step, revision: str, outcome: Outcome, seconds: float | None) -> Event:
-    changes = "; ".join(f"{c.field}: {c.before} → {c.after}" for c in step.changes[:_MOST_CHANGES])
+    shown, more = step.changes[:_MOST_CHANGES], len(step.changes) - _MOST_CHANGES
+    healed = step.action == "heal"
+    texts = [restored(c) if healed else f"{c.field}: {c.before} → {c.after}" for c in shown]
+    changes = "; ".join(texts + ([f"and {more} more"] if more > 0 else []))
     match outcome:
         case Done(detail=detail):
             # Of what was changed by hand it is said what was found and what was restored.
-            parts = [detail, changes] if step.action == "heal" else [detail or changes]
-            reason, message, warning = _REASONS[step.action], "; ".join(p for p in parts if p), False
+            reason, message, warning = _REASONS[step.action], changes if healed else detail or changes, False
         case Failed(error=error):
             reason, message, warning = f"{_REASONS[step.action]}Failed", str(error), True
         case Blocked(block=block):

@@ -21,6 +21,7 @@ from mlops.planning.plan import Block, Plan, Step
 from mlops.planning.prune import prune
 from mlops.planning.runs import TrialState
 from mlops.planning.sightings import sightings
+from mlops.planning.wording import deviation
 from mlops.resources import (
     Dataset,
     Experiment,
@@ -175,7 +176,7 @@ def _only_reported(made: Assessment) -> Assessment:
         return made
     blocks = [*made.blocks]
     for step in heals:
-        found = "; ".join(f"{c.field} is {c.before}, not {c.after}" for c in step.changes[:4])
+        found = "; ".join(map(deviation, step.changes[:4]))
         message = f"{found}. It was changed outside git, and Project.spec.selfHeal is false"
         blocks.append(Block(str(made.key), "InSync", "SelfHealOff", message))
     kept = tuple(step for step in made.steps if step.action != "heal")
