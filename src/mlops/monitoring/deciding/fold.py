@@ -74,7 +74,7 @@ def fold(
     decided = state.until if state is not None and basis is None and state.watched == watched else None
     told = _told(done, watched, None if basis is None else basis.until)
     tracks = [
-        Track(settings, check, basis.check(check.name) if basis else None, told[check.name])
+        Track(settings, check, basis.check(check.name) if basis else None, told[check.name], decided)
         for check in settings.checks
     ]
     walk = _Walk(watched, tracks, basis)

@@ -7,10 +7,10 @@ judged (insufficient, noData, error, or an estimate that is not violated) is pas
 It gets worse when a window's value is twice the one that was last announced; its severity rises by one with that. An
 estimate helps to fire and keeps from clearing, but makes nothing worse.
 
-What was announced stays announced. Where late data has moved a firing that actions were done for, it keeps the name
-that it had; where late data has taken it back, it is held open until it clears by windows of its own, so that whoever
-was told that it fired is told that it cleared. What was said to have cleared is closed there, so that a new firing is
-announced anew.
+What was announced stays announced. A firing that actions were done for keeps its name where late data has moved its
+first window; it stays open for as long as it was said to be, although late data would have cleared it or has taken it
+back (it is `held` then); and it is closed where it was said to have cleared. So late data splits, joins and moves
+nothing that was acted upon: it can only add firings that nobody knew of, and changes what comes.
 """
 
 from __future__ import annotations
@@ -75,10 +75,12 @@ class Track:
         state: where it stood; None: before the first window.
         told: firings that actions were done for, by their first windows, with the window in which they were said to
             have cleared.
+        decided: until that window firings are known to those who were told; None: late data has changed nothing.
     """
 
     __slots__ = (
         "_clear",
+        "_decided",
         "_ends",
         "_fire",
         "_mask",
@@ -90,10 +92,17 @@ class Track:
         "told",
     )
 
-    def __init__(self, settings: Settings, check: Check, state: CheckState | None, told: Told) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        check: Check,
+        state: CheckState | None,
+        told: Told,
+        decided: Window | None,
+    ) -> None:
         self.check, self.name = check, check.name
         self._fire, self._clear, self._mask = settings.fire, settings.clear, (1 << settings.of) - 1
-        self._ends = told
+        self._ends, self._decided = told, decided
         self.told = sorted(told, reverse=True)
         self.recent = state.recent if state else 0
         self.cleared = state.cleared if state else False
@@ -124,7 +133,7 @@ class Track:
         if incident is None:
             return None
         incident.clean = incident.clean + 1 if clears(verdict) else 0
-        if incident.clean < self._clear:
+        if incident.clean < self._clear or start < self._open_until(incident):
             return None
         return self._close(incident, start)
 
@@ -154,6 +163,13 @@ class Track:
         """As the state holds it."""
         incident = self.incident.freeze() if self.incident else None
         return CheckState(self.name, self.recent, incident, self.cleared)
+
+    def _open_until(self, incident: Open) -> Window:
+        """The window until which it was said to be open; nothing was said of an incident without actions."""
+        if incident.named not in self._ends:
+            return incident.first
+        end = self._ends[incident.named]
+        return end if end is not None else incident.first if self._decided is None else self._decided
 
     def _close(self, incident: Open, start: Window) -> Transition:
         again, severity = self.cleared, incident.severity
