@@ -28,7 +28,8 @@ class Binned:
     `reference` and `window` have the shape (bins,): rows, or weights where several seasons are mixed. The sizes are
     the effective numbers of rows, which are fewer than the sum of the counts when rows are weighted or depend on
     each other. `bounds`, of the shape (bins + 1,) and finite, say that the bins lie in this order on a line; without,
-    they are categories. `scale` is the reference's standard deviation in the column's unit.
+    they are categories, of which the last is all others if `rest` says so. `scale` is the reference's standard
+    deviation in the column's unit.
     """
 
     reference: Floats
@@ -37,6 +38,7 @@ class Binned:
     window_size: float
     bounds: Floats | None = None
     scale: float | None = None
+    rest: bool = False
 
     @classmethod
     def of(
@@ -47,6 +49,7 @@ class Binned:
         sizes: tuple[float, float] | None = None,
         bounds: object = None,
         scale: float | None = None,
+        rest: bool = False,
     ) -> Binned:
         """From anything numpy takes for an array; the sizes are the sums of the counts if not given.
 
@@ -64,7 +67,7 @@ class Binned:
         line = None if bounds is None else np.asarray(bounds, np.float64)
         if line is not None and line.shape != (len(left) + 1,):
             raise ValueError("bounds must be one more than bins")
-        return cls(left, right, float(n), float(m), line, scale)
+        return cls(left, right, float(n), float(m), line, scale, rest)
 
     def shares(self) -> tuple[Floats, Floats]:
         """The share of rows in each bin, of reference and window."""
@@ -91,8 +94,10 @@ class Binned:
         p, q = reference / reference.sum(), window / window.sum()
         pooled = (self.reference_size * p + self.window_size * q) / total
         rare = pooled * smaller < RARE
+        if self.rest:  # where also those are that the reference has not seen: they are rare in it
+            rare[-1] = True
         kept = ~rare
         reference = np.append(reference[kept], reference[rare].sum())
         window = np.append(window[kept], window[rare].sum())
         present = reference + window > 0
-        return replace(self, reference=reference[present], window=window[present], bounds=None)
+        return replace(self, reference=reference[present], window=window[present], bounds=None, rest=False)

@@ -1,0 +1,168 @@
+"""A column that came in another unit, in all of its rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlops.monitoring.checks.cumulative import SLACK, Cumulative, distance, noise, of_pair
+from mlops.monitoring.checks.known_units import TOLERANCE, affine, named, of_ratio
+from mlops.monitoring.checks.pairs import Pair
+from mlops.monitoring.checks.upstream.findings import Finding
+from mlops.monitoring.detectors.binned import Floats
+from mlops.monitoring.detectors.ks import ks_p_value
+from mlops.monitoring.summaries.numeric import NumericSummary
+
+SPREAD = 0.1  # of the log-ratios of the deciles, as a standard deviation
+FIT = 0.03  # Kolmogorov-Smirnov distance after rescaling, beside sampling noise
+ERROR = 0.03  # most that sampling may add to the 5 % around a known factor that is not far from 1
+FAR = 5.0  # a ratio beyond 1/5 or 5 is a change of unit whether or not it is known
+RESOLVED = 0.02  # deviation over mean below which the scale's buckets, 0.8 % of a value, are too coarse
+POSITIVE = 0.99  # share of rows above zero from which on logarithms are taken
+
+_DECILES = np.arange(1, 10) / 10
+_APART = 0.05  # of shares, for the slope of a quantile function
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaled:
+    """A conversion that turns the reference into the window: how well, and what it is called (None: nobody knows)."""
+
+    ratio: float
+    name: str | None
+    fit: float
+    spread: float | None = None
+
+
+def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
+    """Whether the window is the reference in another unit; the value is the ratio of their scales.
+
+    Differences of the log-quantiles at the nine deciles: their median is the ratio, their standard deviation the
+    spread. It is a change of unit when the spread is at most 0.1, the Kolmogorov-Smirnov distance after rescaling at
+    most 0.03 + 1.36·√(1/n+1/m), and the ratio is within 5 % of a known factor or beyond [1/5, 5]. Spread and ratio are
+    allowed what sampling adds to them, and the window must differ from the reference by more than it may after
+    rescaling, or nothing is to be explained. Known conversions with an offset (°C, °F, K) are tried the same way.
+    Columns with more than 1 % of zeros or negative values have no logarithm: known factors are taken from the
+    quartiles' distances.
+
+    Args:
+        pair: of a numeric column; None is returned for others.
+        unit: what the column is declared to be in.
+    """
+    both = of_pair(pair)
+    if both is None:
+        return None
+    reference, window = both
+    allowed = FIT + noise(reference, window)
+    raw = distance(reference, window)
+    p_value = ks_p_value(raw, reference.size, window.size)
+    if raw <= allowed:
+        return Finding(pair.column, pair.slice, "unitRatio", 1.0, None, False, p_value)
+    candidates = [*_with_offset(reference, window, unit), *_by_moments(pair, unit)]
+    ratio: float | None = None
+    if min(reference.share(*_ABOVE_ZERO), window.share(*_ABOVE_ZERO)) >= POSITIVE:
+        logarithms = reference.logarithm(), window.logarithm()
+        found = rescaled(*logarithms, unit)
+        ratio = math.exp(float(np.median(_differences(*logarithms))))
+        candidates += [found] if found is not None else []
+    elif reference.spread > 0 and window.spread > 0:
+        ratio = window.spread / reference.spread
+        candidates += _by_quartiles(reference, window, ratio, unit)
+    best = min(candidates, key=lambda one: one.fit, default=None)
+    if best is None:
+        return Finding(pair.column, pair.slice, "unitRatio", ratio, None, False, p_value)
+    spread = "" if best.spread is None else f"spread {best.spread:.3f}, "
+    fit = f"{spread}KS after rescaling {best.fit:.3f}" if best.fit < math.inf else "by mean and deviation"
+    note = f"×{best.ratio:.6g}: {best.name or 'no known conversion'} ({fit})"
+    return Finding(pair.column, pair.slice, "unitRatio", best.ratio, None, True, p_value, note)
+
+
+_ABOVE_ZERO = (1e-300, math.inf)
+
+
+def rescaled(reference: Cumulative, window: Cumulative, unit: str | None = None) -> Rescaled | None:
+    """The factor between two samples, given as their logarithms; None when it is no change of unit."""
+    differences = _differences(reference, window)
+    middle = float(np.median(differences))
+    spread = float(differences.std())
+    errors = _standard_errors(reference, window)
+    if spread > math.hypot(SPREAD, float(np.sqrt(np.mean(errors**2)))):
+        return None
+    fit = distance(reference.moved(1.0, middle), window, SLACK * reference.spread)
+    if fit > FIT + noise(reference, window):
+        return None
+    error = 2 * float(errors[len(errors) // 2])
+    ratio = math.exp(middle)
+    far = not 1 / FAR <= ratio <= FAR
+    # Between 1/5 and 5 the factor is what tells a change of unit from drift, so it is given less room.
+    known = of_ratio(ratio, math.log1p(TOLERANCE) + (error if far else min(error, ERROR)), unit)
+    if not known and not far:
+        return None
+    return Rescaled(ratio, named(known) if known else None, fit, spread)
+
+
+def _with_offset(reference: Cumulative, window: Cumulative, unit: str | None) -> list[Rescaled]:
+    allowed = FIT + noise(reference, window)
+    found = []
+    for conversion in affine(unit):
+        slack = SLACK * reference.spread * conversion.slope
+        fit = distance(reference.moved(conversion.slope, conversion.offset), window, slack)
+        if fit <= allowed:
+            found.append(Rescaled(conversion.slope, conversion.label, fit))
+    return found
+
+
+def _by_quartiles(
+    reference: Cumulative, window: Cumulative, ratio: float, unit: str | None
+) -> list[Rescaled]:
+    """Known factors by the distance of the quartiles, which has no need of logarithms."""
+    allowed = FIT + noise(reference, window)
+    # A quartile's distance is known to about 1.6 standard errors of a mean in units of itself (normal values).
+    tolerance = math.log1p(TOLERANCE) + 2 * 1.2 * noise(reference, window) / 1.36
+    known, fits = [], []
+    for conversion in of_ratio(ratio, tolerance, unit):
+        slack = SLACK * reference.spread * conversion.slope
+        fit = distance(reference.moved(conversion.slope, 0.0), window, slack)
+        if fit <= allowed:
+            known.append(conversion)
+            fits.append(fit)
+    return [Rescaled(ratio, named(known), min(fits))] if known else []
+
+
+def _by_moments(pair: Pair, unit: str | None) -> list[Rescaled]:
+    """Of a column so tight that the window's scale cannot resolve it outside the edges: by mean and deviation."""
+    reference, window = pair.reference, pair.window
+    if pair.seasonal or not isinstance(reference, NumericSummary) or not isinstance(window, NumericSummary):
+        return []
+    before, now, old, new = reference.mean, window.mean, reference.deviation, window.deviation
+    if not before or not now or not old or not new:
+        return []
+    if new >= RESOLVED * abs(now) or not math.isfinite(old):
+        return []
+    error = math.sqrt(1 / reference.finite + 1 / window.finite)
+
+    def widened(slope: float) -> bool:
+        return slope > 0 and abs(math.log(new) - math.log(old) - math.log(slope)) <= TOLERANCE + 3 * error
+
+    found = [
+        Rescaled(one.slope, one.label, math.inf)
+        for one in affine(unit)
+        if widened(one.slope) and abs(now - one.slope * before - one.offset) <= (FIT + 3 * error) * new
+    ]
+    ratio = now / before
+    known = of_ratio(ratio, TOLERANCE, unit)
+    if widened(ratio) and (known or not 1 / FAR <= ratio <= FAR):
+        found.append(Rescaled(ratio, named(known) if known else None, math.inf))
+    return found
+
+
+def _differences(reference: Cumulative, window: Cumulative) -> Floats:
+    return window.quantile(_DECILES) - reference.quantile(_DECILES)
+
+
+def _standard_errors(reference: Cumulative, window: Cumulative) -> Floats:
+    """Of the differences: √(p(1−p)(1/n+1/m)) times the slope of the quantile function (Mosteller 1946)."""
+    slope = (reference.quantile(_DECILES + _APART) - reference.quantile(_DECILES - _APART)) / (2 * _APART)
+    return np.sqrt(_DECILES * (1 - _DECILES)) * slope * (noise(reference, window) / 1.36)

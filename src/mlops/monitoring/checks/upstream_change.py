@@ -1,0 +1,102 @@
+"""Upstream change: a feature whose meaning changed at its source, which no model should be retrained on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlops.monitoring.checks.pairs import Pair, pairs
+from mlops.monitoring.checks.significance import adjusted
+from mlops.monitoring.checks.upstream.constant import constant
+from mlops.monitoring.checks.upstream.expect import expect
+from mlops.monitoring.checks.upstream.findings import Finding
+from mlops.monitoring.checks.upstream.new_category import new_category
+from mlops.monitoring.checks.upstream.null_rate import null_rate
+from mlops.monitoring.checks.upstream.schema import schema
+from mlops.monitoring.checks.upstream.tail_exceedance import tail_exceedance
+from mlops.monitoring.checks.upstream.unit_ratio import unit_ratio
+from mlops.monitoring.summaries.windowed import WindowSummary
+from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
+
+TYPE = "upstreamChange"
+_THRESHOLD = 1.0  # one change is enough
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """How an upstream change is looked for.
+
+    Args:
+        name: of the check in its policy.
+        units: what columns are declared to be in, which narrows the known factors.
+        min_rows: fewest rows of a window, or of a slice, that are judged.
+        q: how many of the changes found may be false, as a share (Benjamini-Hochberg).
+    """
+
+    name: str
+    units: Mapping[str, str] = field(default_factory=dict)
+    min_rows: int = 1000
+    q: float = 0.05
+
+
+def upstream_change(
+    settings: UpstreamSettings,
+    reference: WindowSummary,
+    window: WindowSummary,
+    columns: Sequence[str] | None = None,
+    *,
+    expectations: Collection[str] = (),
+) -> CheckVerdict:
+    """Whether columns came gone, renamed, retyped, emptied, frozen, with new categories or in another unit.
+
+    Every part measures every column in all rows and each slice; what a test can doubt is corrected over all of them by
+    Benjamini-Hochberg. The check's value is how many changes there are, its threshold 1.
+
+    Args:
+        columns: those that are watched (default: all of the reference).
+        expectations: phrases of what the Dataset's `expect` finds wrong with the window's files.
+    """
+    if window.rows < max(1, settings.min_rows):
+        verdict: Verdict = "noData" if not window.rows else "insufficient"
+        return CheckVerdict(settings.name, TYPE, verdict, None, _THRESHOLD, ())
+    wanted = list(reference.plan.columns if columns is None else columns)
+    findings = [*expect(expectations), *schema(reference, window, wanted)]
+    for pair in pairs(reference, window, wanted, settings.min_rows):
+        findings += _of_column(pair, settings.units.get(pair.column))
+    judged = _judged(findings, settings.q)
+    changes = sum(one.verdict == "violated" for one in judged)
+    return CheckVerdict(
+        settings.name, TYPE, "violated" if changes else "quiet", float(changes), _THRESHOLD, tuple(judged)
+    )
+
+
+def _of_column(pair: Pair, unit: str | None) -> list[Finding]:
+    found = [null_rate(pair)]
+    if pair.why_not() is None:
+        whole = unit_ratio(pair, unit)
+        found += [whole, new_category(pair), constant(pair)]
+        if whole is None or not whole.changed:  # all rows changed: none of them are a part
+            found.append(tail_exceedance(pair, unit))
+    return [one for one in found if one is not None]
+
+
+def _judged(findings: Sequence[Finding], q: float) -> list[ColumnVerdict]:
+    corrected = adjusted([one.p_value for one in findings])
+    result = []
+    for one, p_adjusted in zip(findings, corrected, strict=True):
+        changed = one.changed and (p_adjusted is None or p_adjusted <= q)
+        verdict: Verdict = "violated" if changed else "quiet"
+        result.append(
+            ColumnVerdict(
+                one.column,
+                one.slice,
+                one.part,
+                one.value,
+                one.threshold,
+                one.p_value,
+                p_adjusted,
+                verdict,
+                one.note,
+            )
+        )
+    return result
