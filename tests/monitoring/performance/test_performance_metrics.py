@@ -203,7 +203,7 @@ def test_what_cannot_be_measured_is_said_and_never_raises(name: str) -> None:
     bad = np.array([np.nan, np.inf, -np.inf])
     unusable = measure(metric, summed(layout, np.ones(3), bad, np.repeat(bad[:, None], columns, axis=1)))
     assert unusable.value is None
-    assert "none of 3 labelled rows has a usable" in str(unusable.note)
+    assert "none of 3 rows has a usable" in str(unusable.note)
     unlabelled = measure(metric, summed(layout, np.full(3, np.nan), np.ones(3), np.full((3, columns), 0.5)))
     assert unlabelled.note == "no labelled rows"
     one = measure(metric, summed(layout, np.ones(1), np.ones(1), np.full((1, columns), 0.5)))
@@ -235,7 +235,7 @@ def test_unusable_predictions_are_counted_and_unknown_classes_are_mistakes() -> 
     sums = summed(BINARY, targets, np.array([1.0, np.nan, 0, -1, 1]))
     found = measure(METRICS["accuracy"], sums)
     assert found.value == 0.5
-    assert found.note == "1 of 5 labelled rows have no usable prediction or class"
+    assert found.note == "1 of 5 rows have no usable prediction or class"
 
 
 def test_scores_that_are_no_probabilities_have_an_area_and_no_log_loss() -> None:

@@ -112,7 +112,7 @@ def _measured(column: str, detector: str, subject: Subject, max_drop: float, min
         worsening = current.metric.worsening(whole.value, current.value)
         note = _told(current, subject.baseline)
         if current.rows < min_rows:
-            note = f"{current.rows} labelled rows, {min_rows} are needed; {note}"
+            note = f"{current.rows} rows, {min_rows} are needed; {note}"
         else:
             chance = p_value(current, subject.baseline)
     return ColumnVerdict(

@@ -173,7 +173,7 @@ def _why_not(metric: Metric, sums: Sums, rows: int) -> str:
     if not sums.rows:
         return "no labelled rows"
     if not rows:
-        return f"none of {sums.rows} labelled rows has a usable {'score' if metric.scores else 'prediction'}"
+        return f"none of {sums.rows} rows has a usable {'score' if metric.scores else 'prediction'}"
     if metric.name == "r2":
         return "the target does not vary"
     if metric.name == "f1":
@@ -184,7 +184,7 @@ def _why_not(metric: Metric, sums: Sums, rows: int) -> str:
 def _left_out(metric: Metric, sums: Sums, classes: Sequence[int], unusable: int) -> str | None:
     notes = []
     if unusable:
-        notes.append(f"{unusable} of {sums.rows} labelled rows have no usable prediction or class")
+        notes.append(f"{unusable} of {sums.rows} rows have no usable prediction or class")
     missing = len(sums.layout.classes) - len(classes)
     if metric.macro and sums.layout.task == "multiclass" and missing:
         notes.append(f"{missing} of {len(sums.layout.classes)} classes do not occur and are left out")
