@@ -66,6 +66,10 @@ class Declared:
         """Whether nothing is broken on purpose, so that every document is valid."""
         return not self.replaced and not self.overwritten
 
+    def holds(self, key: str) -> bool:
+        """Whether a document is there, be it broken; a file may have been taken away on purpose."""
+        return key in self.documents and self.overwritten.get(self.places[key], "") is not None
+
     def tree(self) -> dict[str, str]:
         """The text of every file."""
         found = dict(self.files)

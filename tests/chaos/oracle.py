@@ -156,11 +156,17 @@ def _stays(world: World, team: Team, memory: Memory) -> Iterator[str]:
 
 
 def frozen(world: World, team: Team, key: str) -> bool:
-    """Whether a resource may be suspended: at the revision in force, or in the last good text of it."""
+    """Whether a resource may be left as somebody made it.
+
+    It is suspended at the revision in force, or in the last good text of it; or that revision lacks it, and has broken
+    documents, so that its removal is put off.
+    """
     tags = world["experiments"].get(PROJECT, {})
-    revisions = (tags.get("mlops.applied.revision"), tags.get("mlops.applied.good"))
-    declared = [team.declared[revision] for revision in revisions if revision in team.declared]
-    return any(made.documents.get(key, {"spec": {}})["spec"].get("suspend") for made in declared)
+    now = team.declared.get(tags.get("mlops.applied.revision"))
+    if now is not None and not now.whole and not now.holds(key):
+        return True
+    good = team.declared.get(tags.get("mlops.applied.good"))
+    return any(made.documents.get(key, {"spec": {}})["spec"].get("suspend") for made in (now, good) if made)
 
 
 def _left_alone(world: World, team: Team, model: str, stage: str) -> bool:

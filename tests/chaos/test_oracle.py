@@ -174,6 +174,17 @@ def test_a_world_that_is_wrong_in_one_way_is_told(spoil: Any) -> None:
     assert any(WRONG[spoil] in problem for problem in oracle.invariants(seen, team(), memory))
 
 
+def test_what_a_broken_revision_lacks_is_left_as_somebody_made_it() -> None:
+    seen, made = world(), team()
+    alias_gone(seen)
+    made.declared[HEAD].remove("Promotion/m0-dev")
+    assert list(oracle.invariants(seen, made, oracle.Memory())) != []  # its stay should have ended
+    made.declared[HEAD].replaced["Dataset/d0"] = {}
+    assert list(oracle.invariants(seen, made, oracle.Memory())) == []
+    made.declared[HEAD].promote("m0", "dev", "1.0.0")
+    assert list(oracle.invariants(seen, made, oracle.Memory())) != []
+
+
 def declared() -> Declared:
     made = first(Numbers(), {})
     for key in [*made.documents]:
