@@ -209,6 +209,13 @@ def test_the_declared_unit_narrows_the_names() -> None:
     assert "EUR" not in found.note
 
 
+def test_an_offset_that_is_nothing_to_the_values_explains_nothing() -> None:
+    draw = np.random.default_rng(14)
+    reference = draw.gamma(4.0, 10_000.0, 20_000)
+    for _ in range(10):
+        assert changes(reference, draw.gamma(4.0, 10_500.0, 5_000)) == []
+
+
 def test_every_conversion_has_its_way_back() -> None:
     for one in (*FACTORS, *AFFINE):
         back = one.inverse

@@ -19,6 +19,9 @@ SPREAD = 0.1  # of the log-ratios of the deciles, as a standard deviation
 FIT = 0.03  # Kolmogorov-Smirnov distance after rescaling, beside sampling noise
 ERROR = 0.03  # most that sampling may add to the 5 % around a known factor that is not far from 1
 FAR = 5.0  # a ratio beyond 1/5 or 5 is a change of unit whether or not it is known
+MOVED = (
+    0.5  # Kolmogorov-Smirnov distance by which an offset moves the reference: 273 K are nothing to a price
+)
 RESOLVED = 0.02  # deviation over mean below which the scale's buckets, 0.8 % of a value, are too coarse
 POSITIVE = 0.99  # share of rows above zero from which on logarithms are taken
 
@@ -42,10 +45,10 @@ def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
     Differences of the log-quantiles at the nine deciles: their median is the ratio, their standard deviation the
     spread. It is a change of unit when the spread is at most 0.1, the Kolmogorov-Smirnov distance after rescaling at
     most 0.03 + 1.36·√(1/n+1/m), and the ratio is within 5 % of a known factor or beyond [1/5, 5]. Spread and ratio are
-    allowed what sampling adds to them, and the window must differ from the reference by more than it may after
-    rescaling, or nothing is to be explained. Known conversions with an offset (°C, °F, K) are tried the same way.
-    Columns with more than 1 % of zeros or negative values have no logarithm: known factors are taken from the
-    quartiles' distances.
+    allowed what sampling adds to them. Rescaling must also explain something: before it the window differs from the
+    reference by more than it may afterwards, and by twice of what is left. Known conversions with an offset (°C, °F, K)
+    are tried the same way. Columns with more than 1 % of zeros or negative values have no logarithm: known factors are
+    taken from the quartiles' distances.
 
     Args:
         pair: of a numeric column; None is returned for others.
@@ -70,7 +73,8 @@ def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
     elif reference.spread > 0 and window.spread > 0:
         ratio = window.spread / reference.spread
         candidates += _by_quartiles(reference, window, ratio, unit)
-    best = min(candidates, key=lambda one: one.fit, default=None)
+    explained = [one for one in candidates if one.fit <= raw / 2 or one.fit == math.inf]
+    best = min(explained, key=lambda one: one.fit, default=None)
     if best is None:
         return Finding(pair.column, pair.slice, "unitRatio", ratio, None, False, p_value)
     spread = "" if best.spread is None else f"spread {best.spread:.3f}, "
@@ -107,8 +111,10 @@ def _with_offset(reference: Cumulative, window: Cumulative, unit: str | None) ->
     allowed = FIT + noise(reference, window)
     found = []
     for conversion in affine(unit):
-        slack = SLACK * reference.spread * conversion.slope
-        fit = distance(reference.moved(conversion.slope, conversion.offset), window, slack)
+        moved = reference.moved(conversion.slope, conversion.offset)
+        if distance(reference, moved) < MOVED:
+            continue
+        fit = distance(moved, window, SLACK * moved.spread)
         if fit <= allowed:
             found.append(Rescaled(conversion.slope, conversion.label, fit))
     return found
