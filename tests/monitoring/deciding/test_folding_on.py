@@ -50,6 +50,20 @@ def test_pieces_give_the_bytes_of_the_whole(
     assert [action_from(action_document(action)) for action in done.values()] == list(done.values())
 
 
+def test_the_state_alone_remembers_what_was_decided() -> None:
+    cooled = settings(retrain("a", "b", cooldown=7 * DAY))
+    state = fold(cooled, V1, windows(a="VVQQQ")).state
+    assert retrained(fold(cooled, V1, windows(5, a="VV"), (), state).actions)[0][3] == "cooldown"
+    state = fold(cooled, V1, windows(a="VV")).state
+    assert retrained(fold(cooled, V1, windows(2, b="VV"), (), state).actions)[0][3] == "covered"
+    free = settings(retrain("a", "b"))
+    state = fold(free, V1, windows(a="VV")).state
+    assert retrained(fold(free, V1, windows(2, b="VV"), (), state).actions)[0][3] == "covered"
+    spent = settings(retrain(budget=1, period=30 * DAY))
+    state = fold(spent, V1, windows(a="VVQQQ")).state
+    assert retrained(fold(spent, V1, windows(5, a="VV"), (), state).actions)[0][3] == "budget"
+
+
 def test_nothing_new_changes_nothing() -> None:
     state = fold(POLICY, V1, windows(a="VVQV")).state
     assert fold(POLICY, V1, [], (), state).state == state

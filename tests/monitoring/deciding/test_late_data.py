@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlops.monitoring.deciding import Alert, Incident, State, action_id, fold, outstanding
+from mlops.monitoring.deciding import Alert, Incident, Retrain, State, Watched, action_id, fold, outstanding
 from mlops.monitoring.verdicts import Evaluation
 
 POLICY = settings(alert("a", "b"), retrain("a", "b"))
@@ -131,6 +132,24 @@ def test_a_retraining_that_late_labels_ask_for_heeds_the_cooldown_of_a_newer_one
     state, actions = in_pieces(policy, [first, labelled])
     assert [one[2:4] for one in retrained(actions)] == [("due", None), ("dropped", "covered")]
     assert state.verdict == "Degraded"
+
+
+def test_what_was_done_is_never_said_to_be_dropped() -> None:
+    policy = settings(retrain("a", "b"), warmup=5)
+    (done,) = fold(policy, V1, windows(a="VVVVVV")).actions
+    assert isinstance(done, Retrain)
+    assert done.state == "due"
+    assert fold(policy, V1, windows(a="VVQQQQ"), [done]).actions == ()
+    other = replace(done, id=action_id("p", "b", DAY, "retrain", "gbt"), check="b", time=8.0 * DAY)
+    both = fold(policy, V1, windows(a="V" * 9, b="V" * 9), [done, other])
+    assert both.actions == ()
+
+
+def test_firings_of_another_stay_or_version_are_not_this_one_s() -> None:
+    told = fold(POLICY, V1, windows(a="VV")).actions
+    again = Watched("1.0.0", start=5 * DAY)
+    assert fold(POLICY, again, windows(5, a="QQ"), told).state.verdict == "Healthy"
+    assert fold(POLICY, Watched("2.0.0"), windows(a="QQ"), told).state.verdict == "Healthy"
 
 
 def test_two_that_fold_the_same_decide_the_same_ids() -> None:

@@ -134,6 +134,11 @@ def test_the_loop_breaker_covers_the_first_n_windows_when_there_is_no_warm_up() 
     assert said(policy, V2, (), 10, a="QQVV") == [("a", 13, "due", None, 13)]
 
 
+def test_a_check_that_cleared_and_fires_again_during_the_warm_up_is_no_loop() -> None:
+    policy = settings(retrain(), fire=1, of=1, clear=1, warmup=5)
+    assert [one[3] for one in said(policy, V2, (), 10, a="VQV")] == ["cleared", "warmup"]
+
+
 def test_a_rule_with_a_severity_waits_for_it() -> None:
     policy = settings(Rule(("c",), severity="critical", retrain=retrain().retrain))
     assert said(policy, c="VVV") == []

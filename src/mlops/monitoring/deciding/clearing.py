@@ -18,11 +18,11 @@ _ALL_COLUMNS = "*"
 def clears(check: CheckVerdict) -> bool:
     """Whether the check would have stayed quiet had its thresholds been 0.8 of what they are.
 
-    As for a violation, an effect counts that is significant, too. An estimate never clears, nor does a window that
-    could not be judged.
+    As for a violation, an effect counts that is significant, too.
+
+    Args:
+        check: of a window in which it was judged, and quiet.
     """
-    if check.verdict != "quiet" or check.estimate:
-        return False
     near = [column for column in check.columns if _near(column)]
     if check.type in _BY_SHARE:
         return _below(check.value, check.threshold) and not _enough(near, check)
