@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mlops.monitoring.summaries.histogram import MOST_KEYS
+from mlops.monitoring.summaries.binning import Binning, scales
+from mlops.monitoring.summaries.histogram import MOST_KEYS, SCALE_SHIFT, ordered
 from mlops.monitoring.summaries.numeric import NumericSummary
 from mlops.monitoring.summaries.plans import NumericPlan, Plan
 from mlops.monitoring.summaries.reference import plan_of
@@ -146,3 +147,49 @@ def test_a_column_of_all_sizes_keeps_to_its_bound_and_to_the_order_of_values() -
     median = found.quantile(0.5)
     assert median is not None
     assert abs(median) < 1e-280
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bins_are_those_of_a_search_in_the_edges(shape: str) -> None:
+    random = np.random.default_rng(11)
+    plan = plan_by(SHAPES[shape](random, 20_000)).columns["x"]
+    assert isinstance(plan, NumericPlan)
+    edges = plan.edges
+    near = np.concatenate((edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)))
+    far = np.array([0.0, 5e-324, -5e-324, 1.7976931348623157e308, -1.7976931348623157e308, 1e-300])
+    values = np.concatenate((near, far, SHAPES[shape](random, 5_000) * 3, random.normal(0, 1e6, 500)))
+    assert np.array_equal(Binning(plan).bins(values), np.searchsorted(edges, values, side="right"))
+
+
+@pytest.mark.parametrize(
+    "edges", [[], [0.0], [0.0, 5e-324], [-1.7e308, 1.7e308], [1.0, 1 + 2**-52, 1 + 2**-51]]
+)
+def test_bins_on_unusual_edges_are_those_of_a_search(edges: list[float]) -> None:
+    plan = NumericPlan("x", "double", np.array(edges))
+    values = np.array([0.0, -1.0, 1.0, 5e-324, 1 + 2**-52, 1 + 2**-51, 1.7e308, -1.7e308, 1.79e308, *edges])
+    assert np.array_equal(Binning(plan).bins(values), np.searchsorted(plan.edges, values, side="right"))
+
+
+def test_the_scale_counts_values_by_their_leading_bits_in_each_segment() -> None:
+    random = np.random.default_rng(12)
+    values = random.normal(size=3_000) * 10.0 ** random.integers(-3, 3, 3_000)
+    values[random.random(3_000) < 0.1] = 0.0
+    values[:3] = 5e-324, -5e-324, -1e308
+    bounds = np.array([0, 1, 2, 2, 40, 3_000])
+    for begin, end, found in zip(bounds[:-1], bounds[1:], scales(values + 0.0, bounds), strict=True):
+        keys, counts = np.unique(
+            ordered(values[begin:end] + 0.0) >> np.uint64(found.shift), return_counts=True
+        )
+        assert np.array_equal(found.keys, keys)
+        assert np.array_equal(found.counts, counts)
+
+
+def test_many_segments_of_many_sizes_are_counted_in_bounded_tables() -> None:
+    random = np.random.default_rng(13)
+    values = random.choice([-1.0, 1.0], 30_000) * 10.0 ** random.uniform(-300, 300, 30_000)
+    bounds = np.arange(0, 30_001, 100)
+    found = scales(values, bounds)
+    for place in (0, 17, 299):
+        keys = np.unique(ordered(values[bounds[place] : bounds[place + 1]]) >> np.uint64(SCALE_SHIFT))
+        assert np.array_equal(found[place].keys, keys)
+    assert len(found) == 300

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlops.data.tallies import type_name
+from mlops.monitoring.summaries.binning import Binning, scales
 from mlops.monitoring.summaries.categorical import (
     MOST_UNSEEN,
     NONE_UNSEEN,
@@ -16,63 +17,70 @@ from mlops.monitoring.summaries.categorical import (
     Unseen,
     keep_unseen,
 )
-from mlops.monitoring.summaries.histogram import EMPTY, SCALE_SHIFT, Histogram, limited, ordered
 from mlops.monitoring.summaries.numeric import NumericSummary
-from mlops.monitoring.summaries.plans import CategoricalPlan, NumericPlan, OpaquePlan
+from mlops.monitoring.summaries.plans import CategoricalPlan, OpaquePlan
 from mlops.monitoring.summaries.reading import Categories, Numbers
 from mlops.monitoring.summaries.sums import exact_sums
 from mlops.monitoring.summaries.tally import OpaqueSummary
-from mlops.monitoring.summaries.vectors import Floats, Integers, frozen
-
-_LEAST = np.nextafter(-np.inf, 0.0)
-_ABOVE_ZERO = np.nextafter(0.0, 1.0)
+from mlops.monitoring.summaries.vectors import Flags, Floats, Integers, frozen
 
 
-def count_numbers(plan: NumericPlan, numbers: Numbers, bounds: Integers, kind: str) -> list[NumericSummary]:
+def count_numbers(binning: Binning, numbers: Numbers, bounds: Integers, kind: str) -> list[NumericSummary]:
     """A summary of each segment.
 
-    Each is sorted once; edges searched in it give the bins, and runs of equal leading bits the scale.
-
     Args:
+        binning: of the column's plan.
         numbers: of all segments, one after the other.
         bounds: where segments begin and, last, where the last one ends, shape (segments + 1,); none is empty.
         kind: the name of the type that the values came with.
     """
-    values = numbers.values + 0.0  # a copy, without -0.0
-    needles = np.concatenate(([_LEAST, 0.0, _ABOVE_ZERO, np.inf, np.nan], plan.edges))
-    spans = list(itertools.pairwise(bounds.tolist()))
-    cuts = []
-    for begin, end in spans:
-        part = values[begin:end]
-        part.sort()
-        cuts.append(part.searchsorted(needles))
-    finite = [
-        values[begin + int(cut[0]) : begin + int(cut[3])] for (begin, _), cut in zip(spans, cuts, strict=True)
-    ]
-    measured = iter(_measured([part for part in finite if len(part)]))
-    unparsable = _flagged(numbers, spans)
+    values = numbers.values
+    lengths, segments = np.diff(bounds), len(bounds) - 1
+    none = [0] * segments
+    below = above = unparsable = none
+    known = lengths
+    finite = np.isfinite(values)
+    if finite.all():
+        values = values + 0.0  # without -0.0
+    else:
+        starts = bounds[:-1]
+        below, above = (_per(values == infinite, starts) for infinite in (-np.inf, np.inf))
+        if numbers.unparsable is not None:
+            unparsable = _per(numbers.unparsable, starts)
+        known = np.array(_per(finite, starts))
+        values = values[finite] + 0.0
+    ends = np.cumsum(known)
+    bounds = np.concatenate(([0], ends))
+    present = np.flatnonzero(known)  # segments without a finite value cannot be reduced
+    starts = bounds[:-1][present]
+    bins = binning.bins(values)
+    size = len(binning.plan.edges) + 1
+    if segments > 1:
+        bins += np.repeat(np.arange(segments) * size, known)
+    table = np.bincount(bins, minlength=segments * size).reshape(segments, size)
+    scale = scales(values, bounds)
+    columns = _placed(_measured(values, starts), present.tolist(), segments)
     summaries = []
-    for (begin, end), cut, part, unreadable in zip(spans, cuts, finite, unparsable, strict=True):
-        total, squares, scale = next(measured) if len(part) else (0, 0, EMPTY)
-        below, negatives, not_above, above, known = cut[:5].tolist()
-        marks = np.concatenate(([below], cut[5:], [above]))
+    for place, (length, count) in enumerate(zip(lengths.tolist(), known.tolist(), strict=True)):
+        zeros, negatives, minimum, maximum, total, squares = columns[place]
+        infinite = below[place] + above[place]
         summaries.append(
             NumericSummary(
-                plan=plan,
-                rows=end - begin,
-                nulls=end - begin - known - unreadable,
-                unparsable=unreadable,
-                negative_infinities=below,
-                positive_infinities=known - above,
-                zeros=not_above - negatives,
-                negatives=negatives - below,
-                minimum=float(part[0]) if len(part) else None,
-                maximum=float(part[-1]) if len(part) else None,
+                plan=binning.plan,
+                rows=length,
+                nulls=length - count - infinite - unparsable[place],
+                unparsable=unparsable[place],
+                negative_infinities=below[place],
+                positive_infinities=above[place],
+                zeros=zeros,
+                negatives=negatives,
+                minimum=minimum,
+                maximum=maximum,
                 total=total,
                 squares=squares,
-                bins=frozen(np.diff(marks)),
-                scale=scale,
-                types={kind: end - begin},
+                bins=frozen(table[place]),
+                scale=scale[place],
+                types={kind: length},
             )
         )
     return summaries
@@ -120,35 +128,42 @@ def count_rows(plan: OpaquePlan, array: Any, bounds: Integers) -> list[OpaqueSum
     ]
 
 
-def _measured(parts: list[Floats]) -> list[tuple[int, int, Histogram]]:
-    """Sum, sum of squares and scale of each part; sorted, not empty, finite."""
-    if not parts:
+_Measures = tuple[int, int, float | None, float | None, int, int]
+
+
+def _measured(values: Floats, starts: Integers) -> list[_Measures]:
+    """Zeros, negatives, minimum, maximum, sum and sum of squares of each segment."""
+    if not len(values):
         return []
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    lengths = np.array([len(part) for part in parts])
-    starts = np.cumsum(lengths) - lengths
-    totals = exact_sums(values, starts)
     with np.errstate(over="ignore", under="ignore"):
         squares = values * values
     squares[np.isinf(squares)] = 0.0
-    squared = exact_sums(squares, starts)
-    leading = values.view(np.int64) >> SCALE_SHIFT
-    changes = np.flatnonzero(leading[1:] != leading[:-1]) + 1
-    runs = np.union1d(starts, changes) if len(parts) > 1 else np.concatenate(([0], changes))
-    counts = np.diff(np.append(runs, len(values)))
-    keys = ordered(values[runs]) >> np.uint64(SCALE_SHIFT)
-    cuts = np.append(np.searchsorted(runs, starts), len(runs)).tolist()
-    scales = [
-        limited(Histogram(SCALE_SHIFT, frozen(keys[a:b]), frozen(counts[a:b])))
-        for a, b in itertools.pairwise(cuts)
-    ]
-    return list(zip(totals, squared, scales, strict=True))
+    return list(
+        zip(
+            _per(values == 0.0, starts),
+            _per(values < 0.0, starts),
+            np.minimum.reduceat(values, starts).tolist(),
+            np.maximum.reduceat(values, starts).tolist(),
+            exact_sums(values, starts),
+            exact_sums(squares, starts),
+            strict=True,
+        )
+    )
 
 
-def _flagged(numbers: Numbers, spans: list[tuple[int, int]]) -> list[int]:
-    if numbers.unparsable is None:
-        return [0] * len(spans)
-    return [int(numbers.unparsable[begin:end].sum()) for begin, end in spans]
+def _placed(measures: list[_Measures], places: list[int], segments: int) -> list[_Measures]:
+    found: list[_Measures] = [(0, 0, None, None, 0, 0)] * segments
+    for place, measure in zip(places, measures, strict=True):
+        found[place] = measure
+    return found
+
+
+def _per(flags: Flags, starts: Integers) -> list[int]:
+    """How many are set in each segment."""
+    if len(starts) == 1:
+        return [int(np.count_nonzero(flags))]
+    counts: list[int] = np.add.reduceat(flags, starts, dtype=np.int64).tolist()
+    return counts
 
 
 def _frequencies(codes: Integers, distinct: int, rows: int) -> tuple[Integers, Integers]:

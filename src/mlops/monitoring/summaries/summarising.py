@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from mlops.data.tallies import type_name
+from mlops.monitoring.summaries.binning import Binning
 from mlops.monitoring.summaries.categorical import CategoricalSummary
 from mlops.monitoring.summaries.counting import count_categories, count_numbers, count_rows
 from mlops.monitoring.summaries.numeric import NumericSummary
@@ -105,6 +106,7 @@ class _Column:
 
     piles: dict[Segment, list[ColumnSummary]] = field(default_factory=dict)
     cells: dict[Segment, Integers] = field(default_factory=dict)
+    binning: Binning | None = None
 
     def put(self, segment: Segment, summary: ColumnSummary) -> None:
         if segment.season is None:
@@ -181,7 +183,7 @@ class _Tally:
         column = self._columns[name]
         kind = type_name(array.type)
         plan = self._plan.columns.get(name) or unplanned(name, kind)
-        count = _counter(plan, array, kind)
+        count = _counter(column, plan, array, kind)
         for partition in partitions:
             for segment, summary in zip(partition.segments, count(partition), strict=True):
                 column.put(segment, summary)
@@ -213,12 +215,13 @@ class _Tally:
         return FileSummary(windows, self._all, self._undated)
 
 
-def _counter(plan: ColumnPlan, array: Any, kind: str) -> Any:
+def _counter(column: _Column, plan: ColumnPlan, array: Any, kind: str) -> Any:
     """What makes summaries of one partition's segments; the array is read once for all partitions."""
     match plan:
         case NumericPlan():
             numbers = numbers_of(array, plan.type)
-            return lambda part: count_numbers(plan, numbers.ordered(part.order), part.bounds, kind)
+            binning = column.binning = column.binning or Binning(plan)
+            return lambda part: count_numbers(binning, numbers.ordered(part.order), part.bounds, kind)
         case CategoricalPlan():
             categories = categories_of(array, plan.type)
             return lambda part: count_categories(plan, categories.ordered(part.order), part.bounds, kind)
