@@ -12,6 +12,8 @@ from mlops.resources.kinds import MODELS
 from mlops.resources.monitoring_actions import Budget, Fire
 from mlops.resources.monitoring_policy import MonitoringPolicy, parse_time
 from mlops.resources.notifier import Notifier
+from mlops.resources.schema import schema
+from mlops.resources.yaml_reading import read_values
 
 PLAIN = {
     "model": "model: loan",
@@ -339,6 +341,26 @@ def test_a_mistake_is_named_with_its_place(
     assert words in text
     file, line, column = where.split(":")
     assert (file, int(line) > 1, int(column) > 0) == ("resources/x.yaml", True, True)
+
+
+def test_an_editor_is_told_the_same_forms(declared: Declared) -> None:
+    import jsonschema
+
+    made = schema("MonitoringPolicy")
+    jsonschema.Draft202012Validator.check_schema(made)
+    validator = jsonschema.Draft202012Validator(made)
+
+    def refused(**changed: str) -> list[str]:
+        _, (document,) = read_values(f"apiVersion: mlops/v1\n{policy(FULL, **changed)}")
+        return [error.json_path for error in validator.iter_errors(document)]
+
+    assert refused() == []
+    assert refused(window="window: {rows: 100}") == []
+    for window in ("{}", "{size: 1d, rows: 9}"):
+        assert refused(window=f"window: {window}") == ["$.spec.window"]
+    assert refused(decide="decide: {fire: 2/3}") == ["$.spec.decide.fire"]
+    assert refused(checks=CHECK.format("dataDrift, metric: r2")) == ["$.spec.checks[0]"]
+    assert refused(actions="actions: [{on: [inputs]}]") == ["$.spec.actions[0]"]
 
 
 def test_two_checks_of_one_name_are_both_named(declared: Declared) -> None:

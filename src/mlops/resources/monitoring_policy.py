@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from mlops.resources.dataset import Column
-from mlops.resources.document import Document, Integer, Name, Section, Spec, exactly_one, one_of, refuse
+from mlops.resources.document import Document, Integer, Name, Section, Spec, one_of, refuse
 from mlops.resources.monitoring_actions import Decide, PolicyAction
 from mlops.resources.monitoring_checks import Check
 from mlops.resources.quantities import Duration
@@ -71,7 +71,12 @@ class Data(Section):
 class Window(Section):
     """Which rows are judged together; exactly one of size and rows is given."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("size", "rows"))
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["size"]}, {"required": ["rows"]}],
+            "not": {"required": ["size", "rows"]},
+        }
+    )
 
     size: Duration | None = Field(default=None, description="Windows of event time, such as `1d`.")
     rows: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = Field(

@@ -51,7 +51,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Retrain:
-    """One training of an experiment, and its proposal.
+    """One training of an experiment, and its proposal, as the policy's action at index `rule` says.
 
     `blocked`: not now, for `reason` (`until` that event time, where it is known). `dropped`: never, for `reason`
     (`by` the id of the one that covers it). `due`: decided at event time `time`.
@@ -62,6 +62,7 @@ class Retrain:
     version: str
     window: Window
     experiment: str
+    rule: int
     state: Standing
     time: float | None
     reason: Reason | None = None

@@ -225,5 +225,6 @@ class Retrainings:
     ) -> None:
         experiment, version = self._rule(request).experiment, self._watched.version
         self.actions[request.id] = Retrain(
-            request.id, request.check, version, request.window, experiment, state, time, reason, until, by
+            *(request.id, request.check, version, request.window, experiment, request.rule),
+            *(state, time, reason, until, by),
         )
