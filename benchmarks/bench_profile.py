@@ -59,8 +59,8 @@ def benchmark(rounds: int) -> Report:
         notes=[
             "Time of the work alone, without starting Python and importing; two threads on both sides.",
             "The plain KS sorts reference and window and searches all values of both in each; numbers only.",
-            "The 20 columns are 8 doubles, 4 floats, 4 integers, 3 texts (of 5, 1,000 and 100,000 values) and the event "
-            "time, which puts the rows into 10 windows.",
+            "The 20 columns are 8 doubles, 4 floats, 4 integers, 3 texts (of 5, 1,000 and 100,000 values) and "
+            "the event time, which puts the rows into 10 windows.",
         ],
     )
 

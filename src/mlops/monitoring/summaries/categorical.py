@@ -152,7 +152,7 @@ def keep_unseen(
 
     Args:
         hashes, counts: of some categories in any order, one may stand there more than once, shape (n,).
-        names_at: gives the names of those at some places.
+        names_at: gives the names of those at some places, cut at 200 characters.
         spilled: what was spilled before.
         most: how many are kept.
     """
@@ -161,7 +161,7 @@ def keep_unseen(
     gone = list(spilled)
     if len(distinct) > most:
         gone.append(np.bincount(bucket_of(distinct[most:]), totals[most:], BUCKETS).astype(np.int64))
-    names = tuple(name[:LONGEST_NAME] for name in names_at(first[:most]))
+    names = tuple(names_at(first[:most]))
     # copies, so that the long arrays they are cut from can go
     kept, kept_counts = frozen(distinct[:most].copy()), frozen(totals[:most].copy())
     return Unseen(kept, kept_counts, names, added(gone) if gone else None)

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mlops.data.tallies import type_name
 from mlops.monitoring.summaries.binning import Binning, scales
 from mlops.monitoring.summaries.categorical import (
+    LONGEST_NAME,
     MOST_UNSEEN,
     NONE_UNSEEN,
     CategoricalSummary,
@@ -182,6 +184,11 @@ def _unseen(categories: Categories, codes: Integers, counts: Integers, most: int
     return keep_unseen(
         categories.hashes[codes],
         counts,
-        lambda places: categories.names.take(pa.array(codes[places])).to_pylist(),
+        lambda places: _short(categories.names.take(pa.array(codes[places]))),
         most=most,
     )
+
+
+def _short(names: Any) -> list[str]:
+    short: list[str] = pc.utf8_slice_codeunits(names, 0, LONGEST_NAME).to_pylist()
+    return short

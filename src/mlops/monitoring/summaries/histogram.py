@@ -92,7 +92,10 @@ def bits_to_drop(keys: Hashes, most: int) -> int:
     differences = keys[1:] ^ keys[:-1]  # neighbours are one once the highest bit in which they differ is gone
     high = differences >> _HALF
     bits = np.where(high, 32 + np.frexp(high)[1], np.frexp(differences & _LOW)[1])
-    return int(np.sort(bits)[len(bits) - most])
+    apart = (
+        1 + np.cumsum(np.bincount(bits, minlength=65)[::-1])[::-1]
+    )  # how many remain if one bit fewer is lost
+    return int(np.argmax(apart <= most)) - 1
 
 
 def _combined(shift: int, keys: Hashes, counts: Integers) -> Histogram:
