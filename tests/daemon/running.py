@@ -41,7 +41,7 @@ SHORT: Final = {
     "state.lease.acquire.renew_every": 1.0,
     "cli.reconcile.SILENCE": 3.0,
 }
-MLOPS: Final = (sys.executable, "-c", "from mlops.cli import main; main()")
+MLOPS: Final = (sys.executable, "-m", "mlops")
 
 Row = Mapping[str, Any]
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 HOLDING = """
 import os, signal, threading, time
@@ -23,3 +28,28 @@ def test_a_signal_that_comes_while_the_loop_holds_a_lock_does_not_hang() -> None
         [sys.executable, "-c", HOLDING], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.returncode) == ("stopped\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["daemon"], 0),
+        (["--debug", "--project", "there", "daemon", "--stop-jobs"], 0),
+        (["--project", "daemon", "get", "daemon"], -signal.SIGTERM),
+        (["apply"], -signal.SIGTERM),
+    ],
+)
+def test_a_daemon_that_is_told_to_stop_while_it_is_still_imported_ends_well(
+    tmp_path: Path, arguments: list[str], code: int
+) -> None:
+    slow = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    (tmp_path / "click.py").write_text(slow)  # the first import that takes time
+    done = subprocess.run(
+        [sys.executable, "-m", "mlops", *arguments],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
