@@ -7,6 +7,7 @@ the model was weaker; it cannot follow a change of P(Y given X).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ class LossModel:
         """The expected loss of each row, [rows]; NaN where there is no prediction."""
         if not len(predictions):
             return np.zeros(0)
-        found = self.trees.predict(_inputs(features, predictions))
+        with _one_thread():
+            found = self.trees.predict(_inputs(features, predictions))
         return np.where(np.isfinite(predictions), np.maximum(found, 0.0), np.nan)
 
     def expected(
@@ -77,7 +79,8 @@ def fitted(
         categorical_features=np.append(as_categories, False),
         random_state=0,
     )
-    trees.fit(inputs, losses[chosen])
+    with _one_thread():
+        trees.fit(inputs, losses[chosen])
     return LossModel(_LOSSES[metric.name], trees)
 
 
@@ -123,6 +126,14 @@ def _losses(
         elif loss == "relative":
             error = error / np.maximum(np.abs(targets), np.finfo(np.float64).eps)
     return np.where(np.isfinite(error), error, np.nan)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """OpenMP's threads wait for each other by spinning: on a busy machine two take thirty times as long as one."""
+    from threadpoolctl import threadpool_limits
+
+    limited: AbstractContextManager[Any] = threadpool_limits(1, "openmp")
+    return limited
 
 
 def _inputs(features: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
