@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow.csv import read_csv
 from summed import beside, plan_of, summed
 
-from mlops.monitoring.checks import UpstreamSettings, upstream_change
+from mlops.monitoring.checks import DriftSettings, UpstreamSettings, calibrate, upstream_change
 from mlops.monitoring.checks.known_units import AFFINE, FACTORS, of_ratio
 from mlops.monitoring.verdicts import ColumnVerdict
+from mlops.monitoring.windows import Season
 
 SETTINGS = UpstreamSettings("upstream", min_rows=100)
 CFA = 655.957
@@ -214,6 +218,51 @@ def test_an_offset_that_is_nothing_to_the_values_explains_nothing() -> None:
     reference = draw.gamma(4.0, 10_000.0, 20_000)
     for _ in range(10):
         assert changes(reference, draw.gamma(4.0, 10_500.0, 5_000)) == []
+
+
+def test_a_price_that_rose_by_four_fifths_is_no_temperature() -> None:
+    draw = np.random.default_rng(15)
+    assert changes(draw.normal(1_000, 200, 20_000), 1.8 * draw.normal(1_000, 200, 2_000)) == []
+
+
+def test_a_small_window_says_nothing_of_a_factor_near_one() -> None:
+    draw = np.random.default_rng(16)
+    reference = draw.normal(15.0, 7.0, 1_000)
+    assert changes(reference, draw.normal(9.0, 3.0, 100)) == []
+    assert changes(reference, draw.normal(24.0, 5.0, 100)) == []
+
+
+@pytest.mark.parametrize("season", ["none", "month"])
+def test_seattles_thermometer_in_fahrenheit_is_told_in_any_month_and_a_warm_year_is_not(
+    season: Season,
+) -> None:
+    table = read_csv(Path(__file__).parents[3] / "examples/seattle-weather/data/seattle-weather.csv")
+    days = np.array(
+        [np.datetime64(str(day).replace("/", "-")[:10]) for day in table.column("date").to_pylist()]
+    )
+    months = days.astype("datetime64[M]")
+
+    def rows(chosen: np.ndarray, slope: float = 1.0, offset: float = 0.0) -> dict[str, object]:
+        celsius = table.column("temp_max").to_numpy()[chosen]
+        return {"temp_max": slope * celsius + offset, "at": pa.array(days[chosen].astype("datetime64[us]"))}
+
+    before = days < np.datetime64("2015-01-01")
+    plan = plan_of({"temp_max": rows(before)["temp_max"]}, season=season)
+    base = summed(plan, rows(before), "at")
+    own = [summed(plan, rows(months == month), "at") for month in np.unique(months[before])]
+    calibrations = calibrate(DriftSettings("own", numeric="ks"), own, ["temp_max"])
+    settings = UpstreamSettings("upstream", min_rows=20)
+    told = 0
+    for month in np.arange("2015-01", "2016-01", dtype="datetime64[M]"):
+        chosen = months == month
+        as_before = upstream_change(
+            settings, base, summed(plan, rows(chosen), "at"), calibrations=calibrations
+        )
+        assert as_before.verdict == "quiet"
+        window = summed(plan, rows(chosen, 1.8, 32.0), "at")
+        other = upstream_change(settings, base, window, ["temp_max"], calibrations=calibrations)
+        told += any(one.note is not None and "°C to °F" in one.note for one in other.columns)
+    assert told >= (10 if season == "month" else 6)
 
 
 def test_every_conversion_has_its_way_back() -> None:

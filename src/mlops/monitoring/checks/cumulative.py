@@ -13,6 +13,7 @@ from mlops.monitoring.summaries.numeric import NumericSummary
 
 # How far apart two values may be and still be the same: rounding after a conversion, and a bucket of the scale.
 SLACK = 0.03  # of the quartiles' distance
+SMIRNOV = 1.36  # of √(1/n+1/m): the 95 % quantile of the distance of two samples
 _TINY = 1e-300  # what is below shares the scale's bucket with zero
 
 
@@ -83,7 +84,7 @@ def distance(left: Cumulative, right: Cumulative, slack: float = 0.0) -> float:
 
 def noise(left: Cumulative, right: Cumulative) -> float:
     """The distance that one of twenty pairs of such samples of one distribution exceeds (Smirnov 1939)."""
-    return 1.36 * math.sqrt(1 / left.size + 1 / right.size)
+    return SMIRNOV * math.sqrt(1 / left.size + 1 / right.size)
 
 
 def of_summary(summary: NumericSummary) -> Cumulative | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlops.monitoring.checks.cumulative import SMIRNOV
+from mlops.monitoring.checks.drift import Calibrations
 from mlops.monitoring.checks.pairs import Pair, pairs
 from mlops.monitoring.checks.significance import adjusted
 from mlops.monitoring.checks.upstream.constant import constant
@@ -15,6 +17,7 @@ from mlops.monitoring.checks.upstream.null_rate import null_rate
 from mlops.monitoring.checks.upstream.schema import schema
 from mlops.monitoring.checks.upstream.tail_exceedance import tail_exceedance
 from mlops.monitoring.checks.upstream.unit_ratio import unit_ratio
+from mlops.monitoring.detectors.calibration import Calibration
 from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
 
@@ -46,6 +49,7 @@ def upstream_change(
     columns: Sequence[str] | None = None,
     *,
     expectations: Collection[str] = (),
+    calibrations: Calibrations | None = None,
 ) -> CheckVerdict:
     """Whether columns came gone, renamed, retyped, emptied, frozen, with new categories or in another unit.
 
@@ -55,6 +59,7 @@ def upstream_change(
     Args:
         columns: those that are watched (default: all of the reference).
         expectations: phrases of what the Dataset's `expect` finds wrong with the window's files.
+        calibrations: of `ks` on the reference's own windows (`calibrate`), for data whose rows depend on each other.
     """
     if window.rows < max(1, settings.min_rows):
         verdict: Verdict = "noData" if not window.rows else "insufficient"
@@ -62,7 +67,8 @@ def upstream_change(
     wanted = list(reference.plan.columns if columns is None else columns)
     findings = [*expect(expectations), *schema(reference, window, wanted)]
     for pair in pairs(reference, window, wanted, settings.min_rows):
-        findings += _of_column(pair, settings.units.get(pair.column))
+        calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
+        findings += _of_column(pair, settings.units.get(pair.column), calibration)
     judged = _judged(findings, settings.q)
     changes = sum(one.verdict == "violated" for one in judged)
     return CheckVerdict(
@@ -70,10 +76,12 @@ def upstream_change(
     )
 
 
-def _of_column(pair: Pair, unit: str | None) -> list[Finding]:
+def _of_column(pair: Pair, unit: str | None, calibration: Calibration | None) -> list[Finding]:
     found = [null_rate(pair)]
     if pair.why_not() is None:
-        whole = unit_ratio(pair, unit)
+        # As many independent rows as would be as far from the reference by chance.
+        worth = None if calibration is None else (SMIRNOV / max(calibration.limit(0.05), 1e-3)) ** 2
+        whole = unit_ratio(pair, unit, worth)
         found += [whole, new_category(pair), constant(pair)]
         if whole is None or not whole.changed:  # all rows changed: none of them are a part
             found.append(tail_exceedance(pair, unit))

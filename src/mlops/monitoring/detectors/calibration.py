@@ -33,7 +33,11 @@ class Calibration:
 
     def threshold(self, measures: int) -> float:
         """The effect that a check of so many `measures` finds in one of 200 windows without drift."""
-        quantile = float(stdtrit(self.windows - 1, 1 - _FALSE_ALARMS / max(1, measures)))
+        return self.limit(_FALSE_ALARMS / max(1, measures))
+
+    def limit(self, probability: float) -> float:
+        """The effect that one more window without drift exceeds with this `probability`."""
+        quantile = float(stdtrit(self.windows - 1, 1 - probability))
         return float(max(0.0, self.mean + quantile * self._spread()) ** (1 / self.power))
 
     def p_value(self, effect: float) -> float:

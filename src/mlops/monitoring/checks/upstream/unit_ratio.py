@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlops.monitoring.checks.cumulative import SLACK, Cumulative, distance, noise, of_pair
-from mlops.monitoring.checks.known_units import TOLERANCE, affine, named, of_ratio
+from mlops.monitoring.checks.cumulative import SLACK, SMIRNOV, Cumulative, distance, noise, of_pair
+from mlops.monitoring.checks.known_units import TOLERANCE, Conversion, affine, named, of_ratio
 from mlops.monitoring.checks.pairs import Pair
 from mlops.monitoring.checks.upstream.findings import Finding
 from mlops.monitoring.detectors.binned import Floats
@@ -19,9 +19,8 @@ SPREAD = 0.1  # of the log-ratios of the deciles, as a standard deviation
 FIT = 0.03  # Kolmogorov-Smirnov distance after rescaling, beside sampling noise
 ERROR = 0.03  # most that sampling may add to the 5 % around a known factor that is not far from 1
 FAR = 5.0  # a ratio beyond 1/5 or 5 is a change of unit whether or not it is known
-MOVED = (
-    0.5  # Kolmogorov-Smirnov distance by which an offset moves the reference: 273 K are nothing to a price
-)
+MOVED = 0.5  # Kolmogorov-Smirnov distance that an offset has to make: 32 °F are nothing to a price
+VAGUE = 0.1  # two standard errors of such a ratio's logarithm beyond which no factor is looked for
 RESOLVED = 0.02  # deviation over mean below which the scale's buckets, 0.8 % of a value, are too coarse
 POSITIVE = 0.99  # share of rows above zero from which on logarithms are taken
 
@@ -39,7 +38,7 @@ class Rescaled:
     spread: float | None = None
 
 
-def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
+def unit_ratio(pair: Pair, unit: str | None = None, worth: float | None = None) -> Finding | None:
     """Whether the window is the reference in another unit; the value is the ratio of their scales.
 
     Differences of the log-quantiles at the nine deciles: their median is the ratio, their standard deviation the
@@ -53,17 +52,21 @@ def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
     Args:
         pair: of a numeric column; None is returned for others.
         unit: what the column is declared to be in.
+        worth: how many independent rows the window is worth, where its rows depend on each other.
     """
     both = of_pair(pair)
     if both is None:
         return None
     reference, window = both
+    if worth is not None:
+        window = replace(window, size=min(window.size, worth))
     allowed = FIT + noise(reference, window)
     raw = distance(reference, window)
     p_value = ks_p_value(raw, reference.size, window.size)
     if raw <= allowed:
         return Finding(pair.column, pair.slice, "unitRatio", 1.0, None, False, p_value)
-    candidates = [*_with_offset(reference, window, unit), *_by_moments(pair, unit)]
+    exact = _with_offset(reference, window, unit)
+    candidates = _by_moments(pair, unit)
     ratio: float | None = None
     if min(reference.share(*_ABOVE_ZERO), window.share(*_ABOVE_ZERO)) >= POSITIVE:
         logarithms = reference.logarithm(), window.logarithm()
@@ -73,8 +76,15 @@ def unit_ratio(pair: Pair, unit: str | None = None) -> Finding | None:
     elif reference.spread > 0 and window.spread > 0:
         ratio = window.spread / reference.spread
         candidates += _by_quartiles(reference, window, ratio, unit)
-    explained = [one for one in candidates if one.fit <= raw / 2 or one.fit == math.inf]
-    best = min(explained, key=lambda one: one.fit, default=None)
+    explained = [
+        min(fitting, key=lambda one: one.fit)
+        for some in (
+            exact,
+            candidates,
+        )  # a conversion that leaves nothing to fit, before a ratio that was fitted
+        if (fitting := [one for one in some if one.fit <= raw / 2 or one.fit == math.inf])
+    ]
+    best = explained[0] if explained else None
     if best is None:
         return Finding(pair.column, pair.slice, "unitRatio", ratio, None, False, p_value)
     spread = "" if best.spread is None else f"spread {best.spread:.3f}, "
@@ -97,14 +107,22 @@ def rescaled(reference: Cumulative, window: Cumulative, unit: str | None = None)
     fit = distance(reference.moved(1.0, middle), window, SLACK * reference.spread)
     if fit > FIT + noise(reference, window):
         return None
-    error = 2 * float(errors[len(errors) // 2])
     ratio = math.exp(middle)
-    far = not 1 / FAR <= ratio <= FAR
-    # Between 1/5 and 5 the factor is what tells a change of unit from drift, so it is given less room.
-    known = of_ratio(ratio, math.log1p(TOLERANCE) + (error if far else min(error, ERROR)), unit)
-    if not known and not far:
+    known = _known(ratio, 2 * float(errors[len(errors) // 2]), unit)
+    if not known and 1 / FAR <= ratio <= FAR:
         return None
     return Rescaled(ratio, named(known) if known else None, fit, spread)
+
+
+def _known(ratio: float, error: float, unit: str | None) -> list[Conversion]:
+    """Known factors near a ratio that is known to `error` (two standard errors of its logarithm).
+
+    Between 1/5 and 5 the factor is what tells a change of unit from drift: it is given less room there, and a ratio
+    that is hardly known says nothing.
+    """
+    if 1 / FAR <= ratio <= FAR:
+        return of_ratio(ratio, math.log1p(TOLERANCE) + min(error, ERROR), unit) if error <= VAGUE else []
+    return of_ratio(ratio, math.log1p(TOLERANCE) + min(error, 2 * VAGUE), unit)
 
 
 def _with_offset(reference: Cumulative, window: Cumulative, unit: str | None) -> list[Rescaled]:
@@ -112,7 +130,8 @@ def _with_offset(reference: Cumulative, window: Cumulative, unit: str | None) ->
     found = []
     for conversion in affine(unit):
         moved = reference.moved(conversion.slope, conversion.offset)
-        if distance(reference, moved) < MOVED:
+        unmoved = reference.moved(conversion.slope, 0.0)
+        if min(distance(reference, moved), distance(unmoved, moved)) < MOVED:
             continue
         fit = distance(moved, window, SLACK * moved.spread)
         if fit <= allowed:
@@ -125,10 +144,10 @@ def _by_quartiles(
 ) -> list[Rescaled]:
     """Known factors by the distance of the quartiles, which has no need of logarithms."""
     allowed = FIT + noise(reference, window)
-    # A quartile's distance is known to about 1.6 standard errors of a mean in units of itself (normal values).
-    tolerance = math.log1p(TOLERANCE) + 2 * 1.2 * noise(reference, window) / 1.36
+    # The standard error of the logarithm of a quartiles' distance is 1.17/√n for normal values.
+    error = 2 * 1.2 * noise(reference, window) / SMIRNOV
     known, fits = [], []
-    for conversion in of_ratio(ratio, tolerance, unit):
+    for conversion in _known(ratio, error, unit):
         slack = SLACK * reference.spread * conversion.slope
         fit = distance(reference.moved(conversion.slope, 0.0), window, slack)
         if fit <= allowed:
@@ -171,4 +190,4 @@ def _differences(reference: Cumulative, window: Cumulative) -> Floats:
 def _standard_errors(reference: Cumulative, window: Cumulative) -> Floats:
     """Of the differences: √(p(1−p)(1/n+1/m)) times the slope of the quantile function (Mosteller 1946)."""
     slope = (reference.quantile(_DECILES + _APART) - reference.quantile(_DECILES - _APART)) / (2 * _APART)
-    return np.sqrt(_DECILES * (1 - _DECILES)) * slope * (noise(reference, window) / 1.36)
+    return np.sqrt(_DECILES * (1 - _DECILES)) * slope * (noise(reference, window) / SMIRNOV)
