@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from seeing import HANDS, Cache, Watched, at_first_sight, desired, populate
 
-from mlops.observation.ledger import KEEP_EVERY, METRICS_EVERY, WHOLE_EVERY
+from mlops.observation.ledger import ARCHIVED_EVERY, KEEP_EVERY, METRICS_EVERY, WHOLE_EVERY
 from mlops.tracking import Marks, Tracker
 from mlops.tracking.marks import read_marks
 
@@ -99,6 +99,66 @@ def test_named_models_and_runs_of_others_are_seen_as_long_as_they_are_named(
     client.create_registered_model(f"{name}-absent")
     assert f"{name}-absent" in watched.look(both).models
     assert watched.look(desired(name)) == at_first_sight(sqlite_tracker, ours)
+
+
+@pytest.fixture
+def archived(sqlite_tracker: Tracker, name: str, made: dict[str, str]) -> Watched:
+    """Version 2 is archived, as is seen already, and has then been changed by hand."""
+    watched, client = Watched(sqlite_tracker), sqlite_tracker._client()
+    watched.look(desired(name))
+    client.set_model_version_tag(made["model"], "2", "mlops.archived", "r2")
+    assert "mlops.archived" in watched.look(desired(name)).versions[made["model"], 2].tags
+    client.set_model_version_tag(made["model"], "2", "mlops.version", "7")
+    return watched
+
+
+def test_what_is_changed_in_an_archived_version_is_seen_within_the_hour(
+    sqlite_tracker: Tracker, name: str, made: dict[str, str], archived: Watched
+) -> None:
+    at = desired(name)
+    assert archived.look(at).versions[made["model"], 2].tags["mlops.version"] == "2"
+    assert archived.asked == []
+    archived.clock.time += ARCHIVED_EVERY
+    assert archived.look(at) == at_first_sight(sqlite_tracker, at)
+    assert archived.asked == ["reading model versions again"]
+    archived.clock.time += ARCHIVED_EVERY
+    archived.look(at)
+    assert archived.asked == []
+
+
+@pytest.mark.parametrize(
+    "hand",
+    {
+        "taken back": lambda c, m: c.delete_model_version_tag(m["model"], "2", "mlops.archived"),
+        "deleted": lambda c, m: c.delete_model_version(m["model"], "2"),
+        "promoted": lambda c, m: c.set_registered_model_alias(m["model"], "champion", "2"),
+        "another": lambda c, m: c.set_model_version_tag(m["model"], "1", "t", "1"),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_what_matters_of_an_archived_version_is_seen_at_once(
+    sqlite_tracker: Tracker, name: str, made: dict[str, str], archived: Watched, hand: tuple[str, Any]
+) -> None:
+    what, does = hand
+    does(sqlite_tracker._client(), made)
+    found, first = archived.look(desired(name)), at_first_sight(sqlite_tracker, desired(name))
+    assert found.models == first.models
+    stale = {(made["model"], 2)} if what in ("promoted", "another") else set()
+    assert {place for place in first.versions if found.versions[place] != first.versions[place]} == stale
+    assert found.versions.keys() == first.versions.keys()
+
+
+def test_an_archived_version_that_is_declared_again_is_read_again(
+    sqlite_tracker: Tracker, name: str, made: dict[str, str], archived: Watched
+) -> None:
+    client = sqlite_tracker._client()
+    client.set_model_version_tag(made["model"], "2", "mlops.resource", "ModelVersion/v0")
+    archived.clock.time += ARCHIVED_EVERY
+    archived.look(desired(name))
+    client.set_model_version_tag(made["model"], "2", "mlops.version", "8")
+    again = desired(name, [made["model"]], [made["ended"]])
+    assert archived.look(again) == at_first_sight(sqlite_tracker, again)
+    assert not archived.read_whole
 
 
 @pytest.mark.slow

@@ -46,3 +46,18 @@ def test_a_store_that_has_no_token_is_read_whole_once_a_day(tracker: Tracker) ->
     assert watched.read_whole
     assert watched.look(at) is first
     assert not watched.read_whole
+
+
+@pytest.mark.slow
+def test_archived_versions_rest_on_a_server_too(tracker: Tracker) -> None:
+    made = populate(tracker, "archive")
+    watched, at, client = Watched(tracker), desired("archive"), tracker._client()
+    watched.look(at)
+    client.set_model_version_tag(made["model"], "2", "mlops.archived", "r2")
+    watched.look(at)
+    client.set_model_version_tag(made["model"], "2", "mlops.version", "7")
+    client.set_model_version_tag(made["model"], "1", "mlops.version", "8")
+    found = watched.look(at)
+    assert [found.versions[made["model"], n].tags["mlops.version"] for n in (1, 2)] == ["8", "2"]
+    client.delete_model_version_tag(made["model"], "2", "mlops.archived")
+    assert watched.look(at) == at_first_sight(tracker, at)

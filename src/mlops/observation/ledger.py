@@ -11,13 +11,16 @@ from typing import Final, Protocol
 
 from mlops.observation.moved import covers, read_moved, without_late_metrics
 from mlops.observation.observed import Ledger
+from mlops.planning.context import ARCHIVED_TAG, RESOURCE_TAG
 from mlops.planning.desired import Desired
 from mlops.planning.plan import sha256_of
 from mlops.resources import Key, Model, ModelVersion, Resource
 from mlops.tracking import Marks, Tracker
+from mlops.tracking.marks import UNSURE
 
 FORMAT: Final = 2  # of the picture on disk
 WHOLE_EVERY: Final = 86_400.0  # seconds after which a moved picture is read whole: marks are MLflow's inside
+ARCHIVED_EVERY: Final = 3600.0  # seconds between two looks at all archived versions
 METRICS_EVERY: Final = 30.0  # seconds between two readings of the metrics of runs that go on
 KEEP_EVERY: Final = 600.0  # seconds between two writings of the picture to disk
 _CONSTANTS: Final = {
@@ -73,8 +76,10 @@ class LedgerSight:
 
     A store that tells by an exact token that nothing moved is not asked, and MLflow is not even imported. Of a
     database, what moved is found by its marks and read again alone; of any other store, everything is read.
-    What was committed before a look is in the picture that it gives. Only the metrics of runs that go on may be
-    `METRICS_EVERY` seconds old: a training that logs all the time would move every picture.
+    What was committed before a look is in the picture that it gives, with two exceptions. The metrics of runs that go
+    on may be `METRICS_EVERY` seconds old: a training that logs all the time would move every picture. And what was
+    changed by hand in an archived version that nothing declares may be `ARCHIVED_EVERY` seconds old: a look costs
+    what is in use, not what has ever been.
 
     Args:
         cache: where the picture outlives the process: written when it is first read, then rarely, and by `keep`.
@@ -89,6 +94,9 @@ class LedgerSight:
         self._scope = _Scope("", (), (), "")
         self._picture: _Picture | None = None
         self._metrics_at = self._kept_at = float("-inf")
+        self._all_at = float("-inf")  # when archived versions were looked at, too
+        self._rested = False  # since then, something moved
+        self._resting: tuple[_Picture, Mapping[Key, Resource], Mapping[tuple[str, int], int]] | None = None
         self._late = False  # metrics of runs that go on moved, and were not read
         self._unkept = False
         self._blind = False  # there are marks, but not of all that MLflow shows
@@ -103,18 +111,26 @@ class LedgerSight:
         seen = self._picture or self._kept()
         unmoved = seen is not None and token is not None and (seen.asked, seen.token) == (scope.asked, token)
         metrics_due = _due(now, self._metrics_at, METRICS_EVERY)
-        if seen is not None and unmoved and not (self._late and metrics_due):
+        all_due = _due(now, self._all_at, ARCHIVED_EVERY)
+        overdue = (self._late and metrics_due) or (self._rested and all_due)
+        if seen is not None and unmoved and not overdue:
             self._picture = seen
             return seen.ledger
-        marks = None if self._blind else self._tracker.marks(scope.project, scope.models, scope.runs)
+        resting: Mapping[tuple[str, int], int] = {}
+        if seen is not None and not all_due:
+            resting = self._archived(seen, desired.resources)
+        else:
+            self._all_at = now
+        self._rested = bool(resting)
+        marks = None if self._blind else self._marks(scope, resting)
         picture = None
         if seen is not None and marks is not None and not _whole_due(seen, token, now):
             picture = self._moved(
-                replace(seen, asked=scope.asked, token=token), seen.marks, marks, metrics_due
+                replace(seen, asked=scope.asked, token=token), seen.marks, marks, metrics_due, resting
             )
         if picture is None:
             whole = self._whole(seen, _Picture(scope.asked, token, marks, Ledger(), now, token))
-            picture = self._settled(whole)
+            picture = self._settled(whole, {})
             self._metrics_at, self._late = now, False
         self._unkept = self._unkept or seen is None or picture.ledger is not seen.ledger
         self._picture = picture
@@ -153,7 +169,12 @@ class LedgerSight:
         return sha256_of([FORMAT, self._scope.project, self._tracker.store.shown])
 
     def _moved(
-        self, picture: _Picture, was: Marks | None, marks: Marks, metrics_due: bool
+        self,
+        picture: _Picture,
+        was: Marks | None,
+        marks: Marks,
+        metrics_due: bool,
+        resting: Mapping[tuple[str, int], int],
     ) -> _Picture | None:
         """`picture` with what moved since the marks `was`; None where everything should be read."""
         if was is None:
@@ -166,16 +187,35 @@ class LedgerSight:
             self._metrics_at, self._late = self._now(), False
         self._late = self._late or late is not marks
         after = replace(picture, marks=late, ledger=ledger)
-        return after if late == was else self._settled(after)
+        return after if late == was else self._settled(after, resting)
 
-    def _settled(self, picture: _Picture) -> _Picture:
+    def _settled(self, picture: _Picture, resting: Mapping[tuple[str, int], int]) -> _Picture:
         """`picture` without the marks of what somebody wrote while it was read."""
         quiet = picture.token is not None and self._tracker.token() == picture.token
         if picture.marks is None or quiet:
             return picture
         scope = self._scope
-        after = self._tracker.marks(scope.project, scope.models, scope.runs)
+        after = self._marks(scope, resting)
         return replace(picture, marks=picture.marks.settled(after) if after is not None else None)
+
+    def _marks(self, scope: _Scope, resting: Mapping[tuple[str, int], int]) -> Marks | None:
+        return self._tracker.marks(scope.project, scope.models, scope.runs, resting)
+
+    def _archived(self, seen: _Picture, declared: Mapping[Key, Resource]) -> Mapping[tuple[str, int], int]:
+        """The marks of the archived versions that nothing declares: they are in the picture as long as they are."""
+        if self._resting is not None and self._resting[0] is seen and self._resting[1] is declared:
+            return self._resting[2]
+        marks = seen.marks.versions if seen.marks is not None else {}
+        names = {str(key) for key in declared if key.kind == "ModelVersion"}
+        found = {
+            place: mark
+            for place, version in seen.ledger.versions.items()
+            if ARCHIVED_TAG in version.tags
+            and (mark := marks.get(place, UNSURE)) != UNSURE
+            and version.tags.get(RESOURCE_TAG) not in names
+        }
+        self._resting = seen, declared, found
+        return found
 
     def _whole(self, seen: _Picture | None, picture: _Picture) -> _Picture:
         """`picture` with everything, read by MLflow."""
@@ -186,7 +226,7 @@ class LedgerSight:
             ledger = replace(ledger, runs={**ledger.runs, **foreign})
         if marks is not None and not covers(marks, ledger):
             # Unless somebody wrote at this very moment, MLflow takes its objects from elsewhere.
-            self._blind = marks == tracker.marks(scope.project, scope.models, scope.runs)
+            self._blind = marks == self._marks(scope, {})
             marks = None
         if seen is not None and seen.ledger == ledger:
             ledger = seen.ledger

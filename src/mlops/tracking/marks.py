@@ -30,6 +30,7 @@ class Unmarked(Exception):
 
 UNSURE: Final = -1  # no object's mark: it is read again at the next look
 K = TypeVar("K")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +76,30 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What databases write differently: a value as text that no other value has, and texts of a group."""
+    """What databases write differently: a value as text that no other has, texts of a group, a table's columns."""
 
     quote: str
     gather: str
+    columns: str  # asks for the names of a table's columns
 
 
-SQLITE: Final = Dialect("quote({})", "group_concat({0}, '')")
-POSTGRESQL: Final = Dialect("quote_nullable({})", "md5(string_agg({0}, '' ORDER BY {0}))")
+SQLITE: Final = Dialect(
+    "quote({})", "group_concat({0}, '')", "SELECT name FROM pragma_table_info('model_versions')"
+)
+POSTGRESQL: Final = Dialect(
+    "quote_nullable({})",
+    "md5(string_agg({0}, '' ORDER BY {0}))",
+    "SELECT column_name FROM information_schema.columns WHERE table_name = 'model_versions'",
+)
 
 
 def read_marks(
-    rows: Rows, dialect: Dialect, project: str, models: Collection[str], runs: Collection[str]
+    rows: Rows,
+    dialect: Dialect,
+    project: str,
+    models: Collection[str],
+    runs: Collection[str],
+    resting: Mapping[tuple[str, int], int] | None = None,
 ) -> Marks:
     """The marks of a project as `Observing.observe` bounds it.
 
@@ -95,10 +108,12 @@ def read_marks(
         project: its experiments are `project` and `project/…`, its models are tagged `mlops.project`.
         models: registered names to look at whether or not they are tagged.
         runs: ids of runs to look at wherever they are.
+        resting: the marks that archived versions had: as long as they are archived they keep them unlooked at, so
+            that a long history costs next to nothing.
 
     Raises: Unmarked.
     """
-    reading = _Reading(rows, dialect)
+    reading = _Reading(rows, dialect, resting or {})
     try:
         experiments = reading.experiments(project)
         logged, metrics = reading.runs(project, runs)
@@ -136,9 +151,10 @@ def server_rows(engine: Any) -> Iterator[Rows]:
 
 
 class _Reading:
-    def __init__(self, rows: Rows, dialect: Dialect) -> None:
+    def __init__(self, rows: Rows, dialect: Dialect, resting: Mapping[tuple[str, int], int]) -> None:
         self._rows = rows
         self._dialect = dialect
+        self._resting = resting
 
     def experiments(self, project: str) -> dict[str, int]:
         prefix = f"{project}/"
@@ -196,14 +212,60 @@ class _Reading:
     def _models(
         self, models: dict[Any, int], versions: dict[Any, int], scope: str, parameters: Sequence[object]
     ) -> None:
-        place, pair = ("name", "version"), ('"key"', "value")
+        pair = ('"key"', "value")
         self._mark(models, "registered_models", ("name",), ("description",), scope, parameters)
         self._gather(models, "registered_model_tags", ("name",), pair, scope, parameters)
         aliases = ("alias", "version")
         self._gather(models, "registered_model_aliases", ("name",), aliases, scope, parameters)
+        space = self._space()
         there = f"{scope} AND current_stage <> 'Deleted_Internal'"
-        self._mark(versions, "model_versions", place, ("description", "source", "run_id"), there, parameters)
-        self._gather(versions, "model_version_tags", place, pair, scope, parameters)
+        columns = self._text(("description", "source", "run_id"))
+        sql = f"SELECT name, version, {space}, {columns} FROM model_versions WHERE {there}"
+        resting = self._archived(space) if self._resting else {}
+        fresh = []
+        for name, number, first, text in self._rows(sql, parameters):
+            one = resting.get((name, number))
+            if one is not None:
+                versions[one] = self._resting[one]
+            else:
+                versions[_plain(name), number] = _mark(0, text)
+                fresh.append((first, name, number))
+        if len(fresh) < len(versions):
+            for some in _chunks(fresh, _NAMES // 3):
+                self._tags_of(versions, space, some)
+        else:
+            self._gather(versions, "model_version_tags", ("name", "version"), pair, scope, parameters, space)
+
+    def _space(self) -> str:
+        """What MLflow's indexes of models begin with: the workspace, where it knows of any."""
+        known = {_key(list(row)) for row in self._rows(self._dialect.columns, ())}
+        return "workspace" if "workspace" in known else "''"
+
+    def _archived(self, space: str) -> dict[Any, tuple[str, int]]:
+        """The places of archived versions that rest, by how the database writes them."""
+        sql = (
+            f"SELECT name, version FROM model_version_tags WHERE {space} IN (SELECT {space} FROM registered_models)"
+            " AND \"key\" = 'mlops.archived'"
+        )
+        names: dict[Any, str] = {}
+        places = {}
+        for name, number in self._rows(sql, ()):
+            one = (names.get(name) or names.setdefault(name, _plain(name)), number)
+            if one in self._resting:
+                places[name, number] = one
+        return places
+
+    def _tags_of(self, versions: dict[Any, int], space: str, places: Sequence[Sequence[Any]]) -> None:
+        """Let the tags of these versions count for their marks, found by the index that leads to them."""
+        wanted = ", ".join(["(?, ?, ?)"] * len(places))
+        parameters = [_plain(part) for place in places for part in place]
+        text = self._dialect.gather.format(self._text(('"key"', "value")))
+        sql = (
+            f"WITH wanted(first, model, number) AS (VALUES {wanted}) SELECT name, version, {text} FROM wanted"
+            f" CROSS JOIN model_version_tags WHERE {space} = first AND name = model AND version = number"
+            " GROUP BY name, version"
+        )
+        self._add(versions, self._rows(sql, parameters))
 
     def _mark(
         self,
@@ -226,10 +288,12 @@ class _Reading:
         columns: Sequence[str],
         scope: str,
         parameters: Sequence[object],
+        first: str | None = None,
     ) -> None:
-        """Let the rows that belong to an object count for its mark."""
+        """Let the rows that belong to an object count for its mark; `first` is what their index begins with."""
         by, text = ", ".join(keys), self._dialect.gather.format(self._text(columns))
-        sql = f"SELECT {by}, {text} FROM {table} WHERE {scope} GROUP BY {by}"
+        groups = by if first is None else f"{first}, {by}"
+        sql = f"SELECT {by}, {text} FROM {table} WHERE {scope} GROUP BY {groups}"
         self._add(marks, self._rows(sql, parameters))
 
     @staticmethod
@@ -243,8 +307,12 @@ class _Reading:
 
 
 def _key(columns: list[Any]) -> Any:
-    plain = [column.decode() if isinstance(column, bytes) else column for column in columns]
+    plain = [_plain(column) for column in columns]
     return plain[0] if len(plain) == 1 else tuple(plain)
+
+
+def _plain(column: Any) -> Any:
+    return column.decode() if isinstance(column, bytes) else column
 
 
 def _mark(before: int, text: bytes | str) -> int:
@@ -253,9 +321,9 @@ def _mark(before: int, text: bytes | str) -> int:
     return int.from_bytes(blake2b(data, digest_size=_SIZE, salt=salt).digest(), "big")
 
 
-def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), _NAMES):
-        yield names[start : start + _NAMES]
+def _chunks(names: Sequence[T], most: int = _NAMES) -> Iterator[Sequence[T]]:
+    for start in range(0, len(names), most):
+        yield names[start : start + most]
 
 
 def _questions(some: Sequence[str]) -> str:

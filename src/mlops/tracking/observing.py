@@ -5,7 +5,7 @@ Of a database it can also be asked what moved, and that be read again alone: see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlops.observation.observed import (
@@ -63,8 +63,16 @@ class Observing(Connection):
             {(one.model, one.number): one for one in versions},
         )
 
-    def marks(self, project: str, models: Collection[str], runs: Collection[str]) -> Marks | None:
+    def marks(
+        self,
+        project: str,
+        models: Collection[str],
+        runs: Collection[str],
+        resting: Mapping[tuple[str, int], int] | None = None,
+    ) -> Marks | None:
         """A mark for each object that `observe` would read, and each of `runs`; a moved one has another mark.
+
+        Archived versions keep the mark that `resting` has of them, and are not looked at.
 
         None where there are none: not a database, one of another kind, or with tables that are not as expected.
         """
@@ -74,11 +82,11 @@ class Observing(Connection):
             match self.store.scheme:
                 case "sqlite" if self.store.sqlite_path is not None:
                     with sqlite_rows(self.store.sqlite_path) as rows:
-                        return read_marks(rows, SQLITE, project, models, runs)
+                        return read_marks(rows, SQLITE, project, models, runs, resting)
                 case "postgresql":
                     engine = getattr(self._client()._tracking_client.store, "engine", None)
                     with server_rows(engine) as rows:
-                        return read_marks(rows, POSTGRESQL, project, models, runs)
+                        return read_marks(rows, POSTGRESQL, project, models, runs, resting)
         except Unmarked:
             pass  # it is a hint: reading everything by MLflow says what is wrong, if anything is
         return None
