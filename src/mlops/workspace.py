@@ -114,6 +114,7 @@ class Workspace:
     def find(cls, start: Path) -> Self:
         """The project that `start` is in: the nearest folder upward that holds `mlops.yaml`.
 
+        Without one, `start` itself where a project was before its file was deleted: git has it, and MLflow.
         Raises MlopsError where there is none.
         """
         place = Path(os.path.normpath(start.absolute()))
@@ -122,6 +123,8 @@ class Workspace:
                 return cls(folder)
             if (mirror := Mirrored.read(folder)) is not None:
                 return cls(folder, mirror=mirror)
+        if (place / FOLDER).is_dir():
+            return cls(place)
         raise MlopsError(
             f"no {PROJECT_FILE} in {place} or any folder above it",
             fix="Go into a project, name one with --project DIR, or make one with `mlops init`",
@@ -211,12 +214,16 @@ class Workspace:
     def _without_project(self, snapshot: Snapshot) -> MlopsError:
         """Why a project that is here is not in the files that are looked at."""
         where = str(self.root)
+        here = (self.root / PROJECT_FILE).exists()
         if isinstance(snapshot, WorkingTreeSnapshot):
+            if not here:
+                return MlopsError(
+                    f"{PROJECT_FILE} was deleted", where=where, fix="`git restore` brings it back"
+                )
             return MlopsError(f"git ignores {PROJECT_FILE}", where=where, fix="Mend .gitignore")
         what = f"{PROJECT_FILE} is not in commit {snapshot.revision[:12]}"
-        return MlopsError(
-            what, where=where, fix="Commit it, or look at the files as they are with --working-tree"
-        )
+        fix = "Commit it, or look at the files as they are with --working-tree"
+        return MlopsError(what, where=where, fix=fix if here else "Revert the commit that removed it")
 
     def load(self, snapshot: Snapshot, before: Loaded | None = None) -> tuple[Project, Loaded]:
         """Read and check all resources, and open the stores of their Project; raises as `open` does.

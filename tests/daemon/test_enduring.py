@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from mlops.cli.daemon import _project_here
 from mlops.daemon.following import RemoteBranch
 from mlops.errors import MlopsError
-from mlops.workspace import Mirrored
+from mlops.workspace import Mirrored, Workspace
 
 
 class FullOnce:
@@ -61,13 +60,21 @@ def test_a_full_disk_does_not_end_the_fetching(monkeypatch: pytest.MonkeyPatch) 
     assert told[1] == "None"
 
 
-def test_a_daemon_starts_where_a_commit_took_the_projects_file_away(tmp_path: Path) -> None:
+def test_a_project_is_found_where_a_commit_took_its_file_away(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     with pytest.raises(MlopsError, match=r"no mlops\.yaml"):
-        _project_here(tmp_path)
+        Workspace.find(tmp_path)
     (tmp_path / ".mlops").mkdir()
-    with _project_here(tmp_path) as controller:
-        assert controller.root == tmp_path
+    (tmp_path / "a").touch()
+    with Workspace.find(tmp_path) as found:
+        assert found.root == tmp_path
+        with pytest.raises(MlopsError, match=r"mlops\.yaml was deleted. `git restore`"):
+            found.open(found.snapshot(working_tree=True))
+        subprocess.run(["git", "-C", str(tmp_path), "add", "a"], check=True)
+        who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, "commit", "-q", "-m", "one"], check=True)
+        with pytest.raises(MlopsError, match=r"mlops\.yaml is not in commit .* Revert the commit"):
+            found.open(found.snapshot())
 
 
 def test_a_home_that_is_known_is_not_written_again(tmp_path: Path) -> None:

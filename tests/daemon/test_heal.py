@@ -418,3 +418,13 @@ def test_rewritten_history_is_followed_where_the_project_in_force_says_so(kept: 
     kept.commit(prod="1.0.0", labels={"team": "a"})
     daemon.tells("Promoted", resource="Promotion/m-dev")
     daemon.rests()
+
+
+def test_a_project_whose_file_is_deleted_and_not_committed_is_shown_as_it_is_in_force(kept: Kept) -> None:
+    root = kept.project.root
+    before = kept.daemons.get(root)
+    (root / "mlops.yaml").unlink()
+    assert kept.daemons.get(root) == before
+    planned = kept.daemons.run(root, "plan", "--working-tree")
+    assert (planned.code, "mlops.yaml:1:1: is missing" in planned.stderr) == (1, True), planned.stderr
+    kept.project.git("restore", "mlops.yaml")

@@ -118,26 +118,12 @@ def _level(ctx: click.Context) -> int:
 
 
 def _here(ctx: click.Context, journal: Any, working_tree: bool) -> tuple[Controller, Following]:
+    from mlops.controller import Controller
     from mlops.daemon.following import LocalBranch
 
-    controller = _project_here(Path(ctx.obj["project"] or "."))
+    controller = Controller.find(Path(ctx.obj["project"] or "."))
     warn = lambda text: journal.say("Warning", text, warning=True)  # noqa: E731
     return controller, LocalBranch(controller.repository, controller.root, files=working_tree, warn=warn)
-
-
-def _project_here(start: Path) -> Controller:
-    """The project that `start` is in; also one that was here before a commit broke it: it will be mended."""
-    from mlops.controller import Controller
-    from mlops.errors import MlopsError
-    from mlops.workspace import FOLDER
-
-    try:
-        return Controller.find(start)
-    except MlopsError:
-        place = start.absolute()
-        if not (place / FOLDER).is_dir():
-            raise
-        return Controller(place)
 
 
 def _mirrored(
