@@ -105,6 +105,15 @@ def test_one_id_is_one_hash_as_number_text_or_dictionary() -> None:
     assert len(np.unique(many)) == 200_000
 
 
+@pytest.mark.parametrize(
+    "ids", [pa.array([b"\xff\xfe secret"]), pa.array([{"secret": 1}]), pa.array([["secret"]])]
+)
+def test_ids_that_cannot_be_joined_on_are_refused_without_their_content(ids: pa.Array) -> None:
+    with pytest.raises(Stalled, match="cannot be joined on") as caught:
+        hash_ids(ids)
+    assert "\xff" not in str(caught.value)
+
+
 def test_rows_are_read_back_from_their_bytes_and_other_bytes_are_refused() -> None:
     rows, label = predictions([1, 2], 3, np.nan), labels(_1=0.5)
     assert PredictionRows.decode(rows.encode()).encode() == rows.encode()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.errors import Stalled
 from mlops.monitoring.performance.packing import pack, unpack, unreadable
 from mlops.monitoring.summaries.hashing import hashes_of
 
@@ -97,7 +98,7 @@ def hash_ids(ids: Any) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """Hashes of those ids that are there, and a flag for each row whether it is.
 
     `ids` is an Arrow array. 17, 17.0 and "17" are the same id, since one side may come from CSV. Null and NaN are
-    missing; a row without an id meets no label.
+    missing; a row without an id meets no label. Raises `Stalled` for ids that are no scalars or no UTF-8.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -114,7 +115,12 @@ def hash_ids(ids: Any) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
             ids = ids.filter(present)
     else:
         ids = ids.filter(present)
-    return hashes_of(ids.cast(pa.string())), np.asarray(present.to_numpy(zero_copy_only=False), np.bool_)
+    try:
+        texts = ids.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # without its text, which may quote data
+        what = f"Ids of type {ids.type} cannot be joined on"
+        raise Stalled(what, fix="Use a column of integers or of text") from None
+    return hashes_of(texts), np.asarray(present.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def latest_labels(files: Sequence[tuple[int, LabelRows]]) -> LabelRows:

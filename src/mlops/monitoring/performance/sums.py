@@ -154,10 +154,13 @@ def summed_classes(
 ) -> Sums:
     """Of rows that are of class k by `weights[k]` [rows], in 1/unit; the last entry is of no known class.
 
-    A row of no known class is a mistake whatever was predicted, and in no metric that is made of scores.
+    A row of no known class is a mistake whatever was predicted, and in no metric that is made of scores. Raises
+    `ValueError` where `scores` are not [rows, score columns].
     """
     rows = len(weights[0])
     known = len(layout.classes)
+    if scores is not None and scores.shape != (rows, layout.score_columns):
+        raise ValueError(f"scores have shape {scores.shape}, not {(rows, layout.score_columns)}")
     if predictions is None:
         predictions = predicted(scores) if scores is not None else np.full(rows, np.nan)
     told = np.isfinite(predictions)
@@ -165,7 +168,7 @@ def summed_classes(
     confusion = [np.bincount(codes.astype(np.int64), part[told], known + 1) for part in weights]
     empty = no_sums(layout, unit)
     grids, moments = empty.grids, {}
-    if scores is not None and layout.score_columns:
+    if scores is not None:
         told = np.asarray(np.isfinite(scores).all(axis=1))
         scores, weights = np.ascontiguousarray(scores[told]), [part[told] for part in weights[:known]]
         whole = np.sum(weights, axis=0)
