@@ -6,7 +6,8 @@ import pytest
 from revisions import Case, desired, experiment, resource, revision
 from store_in_memory import Memory
 
-from mlops.planning.binding import BOUND_TAG, bound_with, read_bound
+from mlops.planning.binding import bound_with, read_bound
+from mlops.planning.context import BOUND_TAG
 from mlops.planning.plan import Step
 
 

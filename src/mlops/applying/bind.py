@@ -6,8 +6,8 @@ from mlops.applying.outcomes import Blocked, Done, Left, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedRun, ObservedVersion
-from mlops.planning.binding import BOUND_TAG, bound_with
-from mlops.planning.context import DIGEST_TAG, REVISION_TAG
+from mlops.planning.binding import bound_with
+from mlops.planning.context import BOUND_TAG, DIGEST_TAG, REVISION_TAG
 from mlops.planning.models import version_tags
 from mlops.planning.plan import Block, Step
 from mlops.planning.runs import FINGERPRINT, best, why_none_is_best

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from mlops.planning.context import DIGEST_TAG, REVISION_TAG
+from mlops.planning.context import BOUND_TAG, DIGEST_TAG, REVISION_TAG
 from mlops.planning.plan import canonical, sha256_of
 from mlops.planning.runs import FINGERPRINT
 
-BOUND_TAG: Final = "mlops.bound"
 _CHECK: Final = "check"
 
 

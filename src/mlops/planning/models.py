@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from mlops.observation.observed import ObservedModel, ObservedVersion
-from mlops.planning.binding import BOUND_TAG, bound_with, read_bound
+from mlops.planning.binding import bound_with, read_bound
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
+    BOUND_TAG,
     DECLARED_TAG,
     DIGEST_TAG,
     POLICY_TAG,
