@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlops.monitoring.deciding import (
-    Action,
     Alert,
     Check,
+    Decided,
     Decision,
     Retrain,
     Retraining,
@@ -74,23 +74,23 @@ def retrain(*on: str, **limits: Any) -> Rule:
 
 def in_pieces(
     policy: Settings, pieces: Sequence[Iterable[Evaluation]], watched: Watched = V1
-) -> tuple[State, list[Action]]:
+) -> tuple[State, list[Decided]]:
     """Fold piece after piece, as a daemon does: what was decided is known to the next; all windows are given."""
     state: State | None = None
     known: list[Evaluation] = []
-    done: dict[str, Action] = {}
+    done: dict[str, Decided] = {}
     for piece in pieces:
         known += piece
         decision = fold(policy, watched, known, done.values(), state)
         state = decision.state
-        for action in decision.actions:
-            if not (isinstance(done.get(action.id), Retrain | Alert) and is_due(done[action.id])):
-                done[action.id] = action
+        for one in (*decision.transitions, *decision.actions):
+            if one.id not in done or not is_due(done[one.id]):
+                done[one.id] = one
     assert state is not None
     return state, list(done.values())
 
 
-def is_due(action: Action) -> bool:
+def is_due(action: Decided) -> bool:
     return not isinstance(action, Retrain) or action.state == "due"
 
 
@@ -99,7 +99,7 @@ def turns(decision: Decision) -> list[tuple[str, int]]:
     return [(one.turn, int(one.at / DAY)) for one in decision.transitions]
 
 
-def alerts(actions: Iterable[Action]) -> list[tuple[str, str, int, int]]:
+def alerts(actions: Iterable[Decided]) -> list[tuple[str, str, int, int]]:
     """Alerts: check, turn, day of the first window, day of the window."""
     return [
         (one.check, one.turn, int(one.window / DAY), int(one.at / DAY))
@@ -108,7 +108,7 @@ def alerts(actions: Iterable[Action]) -> list[tuple[str, str, int, int]]:
     ]
 
 
-def retrained(actions: Iterable[Action]) -> list[tuple[str, int, str, str | None, int | None]]:
+def retrained(actions: Iterable[Decided]) -> list[tuple[str, int, str, str | None, int | None]]:
     """Retrainings: check, day of the first window, state, reason, day in which it was decided."""
     return [
         (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from folding import DAY, V1, Rule, alert, alerts, retrain, retrained, settings, windows
+from folding import DAY, V1, alert, alerts, retrain, retrained, settings, windows
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlops.monitoring.deciding import Action, State, Watched, action_document, action_from, fold
+from mlops.monitoring.deciding import Decided, Rule, State, Watched, document_of, fold, from_document
 
 POLICY = settings(
     alert("a", "b", "c"),
@@ -36,18 +36,18 @@ def test_pieces_give_the_bytes_of_the_whole(
     before = fold(POLICY, V1, windows(-20, a="QVV")).actions if watched != V1 else ()
     whole = fold(POLICY, watched, made, before)
     state: State | None = None
-    done: dict[str, Action] = {action.id: action for action in before}
+    done: dict[str, Decided] = {action.id: action for action in before}
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 30], strict=True):
         one = fold(POLICY, watched, made[start:end], done.values() if known else before, state)
         state = State.from_json(one.state.to_json())
-        done |= {action.id: action for action in one.actions}
+        done |= {each.id: each for each in (*one.transitions, *one.actions)}
     assert state is not None
     assert state.to_json() == whole.state.to_json()
-    decided = {action.id: action for action in whole.actions}
+    decided = {each.id: each for each in (*whole.transitions, *whole.actions)}
     assert {name: one for name, one in done.items() if one.version == watched.version} == decided
     again = fold(POLICY, watched, made, done.values())  # from nothing, when all of it has been done
     assert again.state.to_json() == whole.state.to_json()
-    assert [action_from(action_document(action)) for action in done.values()] == list(done.values())
+    assert [from_document(document_of(one)) for one in done.values()] == list(done.values())
 
 
 def test_the_state_alone_remembers_what_was_decided() -> None:

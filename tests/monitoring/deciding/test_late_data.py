@@ -22,7 +22,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlops.monitoring.deciding import Alert, Incident, Retrain, State, Watched, action_id, fold, outstanding
+from mlops.monitoring.deciding import (
+    Alert,
+    Happened,
+    Incident,
+    Retrain,
+    State,
+    Watched,
+    action_id,
+    fold,
+    outstanding,
+)
 from mlops.monitoring.verdicts import Evaluation
 
 POLICY = settings(alert("a", "b"), retrain("a", "b"))
@@ -107,6 +117,13 @@ def test_late_data_does_not_split_a_firing_that_was_told() -> None:
     assert state.verdict == "Degraded"
 
 
+def test_what_cleared_without_a_word_stays_so() -> None:
+    pieces = [windows(a="VVQQQQVV"), windows(3, 1, a="H"), windows(8, a="V")]
+    state, decided = in_pieces(settings(retrain()), pieces)
+    assert [one.turn for one in decided if isinstance(one, Happened)] == ["fired", "cleared", "fired"]
+    assert incident(state).first == 7 * DAY
+
+
 def test_late_data_that_would_have_cleared_a_firing_clears_it_now() -> None:
     state, actions = in_pieces(POLICY, [windows(a="VVVVV"), windows(2, 1, a="QQQ")])
     assert alerts(actions) == [("a", "fired", 1, 1), ("a", "cleared", 1, 4)]
@@ -187,23 +204,15 @@ def pieces_of(history: History) -> list[list[Evaluation]]:
 
 
 @hypothesis_settings(max_examples=150, deadline=None, derandomize=True)
-@given(LATE_DATA)
-def test_nothing_is_decided_twice_however_late_data_comes(history: History) -> None:
-    pieces = pieces_of(history)
-    policy = settings(
-        alert("a", "b"), retrain("a", "b", cooldown=3 * DAY, budget=3, period=20 * DAY), warmup=2
-    )
-    _, actions = in_pieces(policy, pieces)
-    told = [
-        (one.check, one.turn, one.window) for one in actions if isinstance(one, Alert) and one.turn != "worse"
-    ]
-    assert len(set(told)) == len(told)
+@given(LATE_DATA, st.booleans())
+def test_nothing_is_decided_twice_however_late_data_comes(history: History, told: bool) -> None:
+    rules = (retrain("a", "b", cooldown=3 * DAY, budget=3, period=20 * DAY), alert("a", "b"))
+    _, actions = in_pieces(settings(*rules[: 1 + told], warmup=2), pieces_of(history))
     for check in ("a", "b"):
-        said = [
-            one for one in actions if isinstance(one, Alert) and one.check == check and one.turn != "worse"
-        ]
-        turns = [one.turn for one in sorted(said, key=lambda one: one.at)]
-        assert turns == ["fired", "cleared"] * (len(turns) // 2) + ["fired"] * (len(turns) % 2)
+        for kind in (Happened, Alert)[: 1 + told]:
+            said = [one for one in actions if isinstance(one, kind) and one.check == check]
+            turns = [one.turn for one in sorted(said, key=lambda one: one.at) if one.turn != "worse"]
+            assert turns == ["fired", "cleared"] * (len(turns) // 2) + ["fired"] * (len(turns) % 2)
     times = sorted(one[4] for one in retrained(actions) if one[2] == "due" and one[4] is not None)
     assert all(later - sooner >= 3 for sooner, later in pairwise(times))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from folding import DAY, V1, Rule, alert, alerts, retrain, retrained, settings, windows
+from folding import DAY, V1, alert, alerts, retrain, retrained, settings, windows
 
-from mlops.monitoring.deciding import Action, Retrain, Settings, Watched, fold, outstanding
+from mlops.monitoring.deciding import Action, Retrain, Rule, Settings, Watched, fold, outstanding
 
 V2 = Watched("2.0.0", start=10 * DAY, proposed=True)
 

@@ -6,14 +6,16 @@
 from mlops.monitoring.deciding.actions import (
     Action,
     Alert,
+    Decided,
+    Happened,
     Retrain,
     Rollback,
-    action_document,
-    action_from,
     action_id,
+    document_of,
+    from_document,
     outstanding,
 )
-from mlops.monitoring.deciding.fold import Decision, Happened, fold
+from mlops.monitoring.deciding.fold import Decision, fold
 from mlops.monitoring.deciding.from_policy import settings_of
 from mlops.monitoring.deciding.settings import (
     Check,
@@ -30,6 +32,7 @@ __all__ = [
     "Alert",
     "Check",
     "CheckState",
+    "Decided",
     "Decision",
     "Happened",
     "Incident",
@@ -43,10 +46,10 @@ __all__ = [
     "Severity",
     "State",
     "Watched",
-    "action_document",
-    "action_from",
     "action_id",
+    "document_of",
     "fold",
+    "from_document",
     "outstanding",
     "settings_of",
 ]

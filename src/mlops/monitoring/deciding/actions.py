@@ -34,6 +34,20 @@ Reason = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """A check fired, got worse or cleared in the window that starts at `at`; `window` is the first of its firing."""
+
+    id: str
+    check: str
+    version: str
+    window: Window
+    turn: Turn
+    at: Window
+    severity: Severity
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One message about one transition; `at` is the window that made it, `window` the first of the firing."""
 
@@ -82,6 +96,7 @@ class Rollback:
 
 
 Action = Alert | Retrain | Rollback
+Decided = Action | Happened
 
 
 def action_id(policy: str, check: str, window: Window, *detail: str | int) -> str:
@@ -91,9 +106,9 @@ def action_id(policy: str, check: str, window: Window, *detail: str | int) -> st
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def outstanding(decided: Iterable[Action], done: Iterable[Action]) -> tuple[Action, ...]:
+def outstanding(decided: Iterable[Action], done: Iterable[Decided]) -> tuple[Action, ...]:
     """Those of `decided` that are due and whose ids are not among `done`, in their order."""
-    known = {action.id for action in done}
+    known = {one.id for one in done}
     return tuple(
         action
         for action in decided
@@ -101,28 +116,30 @@ def outstanding(decided: Iterable[Action], done: Iterable[Action]) -> tuple[Acti
     )
 
 
-def action_document(action: Action) -> dict[str, Any]:
-    """An action as JSON holds it, with its `type`."""
-    match action:
+def document_of(one: Decided) -> dict[str, Any]:
+    """An action or a transition as JSON holds it, with its `type`."""
+    match one:
+        case Happened():
+            return {"type": "transition", **asdict(one)}
         case Alert():
-            return {"type": "alert", **asdict(action), "notify": list(action.notify)}
+            return {"type": "alert", **asdict(one), "notify": list(one.notify)}
         case Retrain():
-            return {"type": "retrain", **asdict(action)}
+            return {"type": "retrain", **asdict(one)}
         case Rollback():
-            return {"type": "rollback", **asdict(action)}
+            return {"type": "rollback", **asdict(one)}
         case _:
-            assert_never(action)
+            assert_never(one)
 
 
-def action_from(document: Mapping[str, Any]) -> Action:
-    """The inverse of `action_document`. Raises `Stalled` when it is no such document."""
-    types: dict[str, type[Alert] | type[Retrain] | type[Rollback]]
-    types = {"alert": Alert, "retrain": Retrain, "rollback": Rollback}
+def from_document(document: Mapping[str, Any]) -> Decided:
+    """The inverse of `document_of`. Raises `Stalled` when it is no such document."""
+    types: dict[str, type[Alert] | type[Retrain] | type[Rollback] | type[Happened]]
+    types = {"alert": Alert, "retrain": Retrain, "rollback": Rollback, "transition": Happened}
     try:
         fields = {name: value for name, value in document.items() if name != "type"}
         if "notify" in fields:
             fields["notify"] = tuple(fields["notify"])
         return types[document["type"]](**fields)
     except (KeyError, TypeError) as error:
-        what = f"A stored action cannot be read ({type(error).__name__})"
+        what = f"A stored decision cannot be read ({type(error).__name__})"
         raise Stalled(what, fix="Delete the state; it is built again from MLflow and the data") from None

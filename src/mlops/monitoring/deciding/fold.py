@@ -14,29 +14,18 @@ from dataclasses import dataclass
 from mlops.monitoring.deciding.actions import (
     Action,
     Alert,
+    Decided,
+    Happened,
     Retrain,
     Rollback,
-    Turn,
     Window,
     action_id,
 )
 from mlops.monitoring.deciding.incidents import Track, Transition
 from mlops.monitoring.deciding.retraining import Retrainings, Tick
-from mlops.monitoring.deciding.settings import Settings, Severity, Watched, rank
+from mlops.monitoring.deciding.settings import Settings, Watched, rank
 from mlops.monitoring.deciding.state import State
 from mlops.monitoring.verdicts import Evaluation
-
-
-@dataclass(frozen=True, slots=True)
-class Happened:
-    """A transition of a check in the window that starts at `at`; `window` is the first of its firing."""
-
-    turn: Turn
-    check: str
-    at: Window
-    window: Window
-    severity: Severity
-    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +41,7 @@ def fold(
     settings: Settings,
     watched: Watched,
     evaluations: Iterable[Evaluation],
-    done: Iterable[Action] = (),
+    done: Iterable[Decided] = (),
     state: State | None = None,
     times: Mapping[Window, float] | None = None,
 ) -> Decision:
@@ -63,7 +52,7 @@ def fold(
         watched: the version.
         evaluations: of that version's windows, in any order and with any number of revisions. With `state` the newer
             ones are enough; as soon as one is not newer than the state, all have to be given, and all are folded.
-        done: what was decided before for this policy, alerts among it, for this version and the ones before it.
+        done: what was decided before for this policy, actions and transitions, for this version and those before it.
         state: where an earlier fold stands. It is not gone on from where settings, version or an old window changed;
             retrainings that only then turn up in old windows are decided at its end, not back then.
         times: event time of the end of row windows, by their start. Time windows end at their `end`.
@@ -95,7 +84,7 @@ def fold(
             *(settings.digest, watched, until, time, walk.own, walk.silent, settings.of),
             *(checks, tripped, requests, past),
         ),
-        tuple(_happened(transition) for _, transition in transitions),
+        tuple(_happened(settings, watched, transition) for _, transition in transitions),
         (
             *(action for tick, one in transitions for action in _at_once(settings, watched, tick, one)),
             *retrainings.actions.values(),
@@ -162,7 +151,7 @@ def _time(window: Evaluation, times: Mapping[Window, float] | None) -> float | N
 
 
 def _told(
-    done: Iterable[Action], watched: Watched, until: Window | None
+    done: Iterable[Decided], watched: Watched, until: Window | None
 ) -> Mapping[str, dict[Window, Window | None]]:
     """By check: first windows of firings that something was done for, and where they were said to have cleared."""
     told: dict[str, dict[Window, Window | None]] = defaultdict(dict)
@@ -172,14 +161,22 @@ def _told(
             continue
         if isinstance(action, Retrain) and action.state != "due":
             continue
-        end = action.at if isinstance(action, Alert) and action.turn == "cleared" else None
+        end = action.at if isinstance(action, Alert | Happened) and action.turn == "cleared" else None
         windows = told[action.check]
         windows[action.window] = windows.get(action.window) if end is None else end
     return told
 
 
-def _happened(one: Transition) -> Happened:
-    return Happened(one.turn, one.check, one.at, one.incident.named, one.severity, one.incident.note)
+def _happened(settings: Settings, watched: Watched, one: Transition) -> Happened:
+    window = one.incident.named
+    return Happened(
+        action_id(settings.policy, one.check, window, *_detail(one)),
+        *(one.check, watched.version, window, one.turn, one.at, one.severity, one.incident.note),
+    )
+
+
+def _detail(one: Transition) -> tuple[str | int, ...]:
+    return (one.turn, one.ordinal) if one.turn == "worse" else (one.turn,)
 
 
 def _at_once(settings: Settings, watched: Watched, tick: Tick, one: Transition) -> Iterator[Action]:
@@ -191,9 +188,8 @@ def _at_once(settings: Settings, watched: Watched, tick: Tick, one: Transition) 
     names = dict.fromkeys(name for rule in rules for name in rule.notify)
     notify = tuple(name for name in names if rank(wanted.get(name, "info")) <= rank(one.severity))
     if notify:
-        detail = (one.turn, one.ordinal) if one.turn == "worse" else (one.turn,)
         yield Alert(
-            action_id(settings.policy, one.check, window, "alert", *detail),
+            action_id(settings.policy, one.check, window, "alert", *_detail(one)),
             *(one.check, watched.version, window, one.turn, one.at, one.severity, notify, tick.time),
             one.incident.note,
         )
