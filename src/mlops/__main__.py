@@ -12,7 +12,8 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line; a daemon that is told to stop before it has begun ends as well as one that runs."""
     if _names_the_daemon(sys.argv[1:]):
-        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: os._exit(0))
     from mlops.cli import main as begin
 
     begin()

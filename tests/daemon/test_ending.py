@@ -31,18 +31,18 @@ def test_a_signal_that_comes_while_the_loop_holds_a_lock_does_not_hang() -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "number", "code"),
     [
-        (["daemon"], 0),
-        (["--debug", "--project", "there", "daemon", "--stop-jobs"], 0),
-        (["--project", "daemon", "get", "daemon"], -signal.SIGTERM),
-        (["apply"], -signal.SIGTERM),
+        (["daemon"], signal.SIGTERM, 0),
+        (["--debug", "--project", "there", "daemon", "--stop-jobs"], signal.SIGINT, 0),
+        (["--project", "daemon", "get", "daemon"], signal.SIGTERM, -signal.SIGTERM),
+        (["apply"], signal.SIGTERM, -signal.SIGTERM),
     ],
 )
 def test_a_daemon_that_is_told_to_stop_while_it_is_still_imported_ends_well(
-    tmp_path: Path, arguments: list[str], code: int
+    tmp_path: Path, arguments: list[str], number: int, code: int
 ) -> None:
-    slow = "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    slow = f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(30)\n"
     (tmp_path / "click.py").write_text(slow)  # the first import that takes time
     done = subprocess.run(
         [sys.executable, "-m", "mlops", *arguments],
