@@ -1,8 +1,12 @@
 """Labels that come late, twice, in any order, differently or not at all meet their predictions."""
 
+import random
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlops.errors import Stalled
 from mlops.monitoring.performance.rows import (
@@ -144,3 +148,35 @@ def test_rows_in_order_of_event_time_do_not_depend_on_how_they_came() -> None:
     )
     found = joined([(0, tied)], latest_labels([]), 0).by_time()
     assert found.rows.ids.tolist() == [1, 3, 9, 5]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.0, 1.0, np.nan])), max_size=8), max_size=4
+    ),
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1)), max_size=8), max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_a_join_is_what_writing_file_after_file_into_a_dictionary_gives(
+    label_files: list[list[tuple[int, float]]],
+    prediction_files: list[list[tuple[int, int]]],
+    chance: random.Random,
+) -> None:
+    known = {key: target for file in label_files for key, target in file if target == target}
+    there = {key for file in prediction_files for key, window in file if window == 1}
+    marks = [
+        (k, LabelRows(np.array([key for key, _ in file], np.uint64), np.array([t for _, t in file], float)))
+        for k, file in enumerate(label_files)
+    ]
+    rows = []
+    for k, file in enumerate(prediction_files):
+        one = predictions([key for key, _ in file])
+        windows = np.array([window for _, window in file], np.int64)
+        rows.append((k, PredictionRows(one.ids, windows, one.times, one.predictions, one.scores, one.slices)))
+    chance.shuffle(marks)
+    chance.shuffle(rows)
+    found = joined(rows, latest_labels(marks), 1)
+    assert found.rows.ids.tolist() == sorted(there)
+    told = {key: target for key, target in seen(found).items() if target == target}
+    assert told == {key: target for key, target in known.items() if key in there}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
+from mlops.monitoring.checks.significance import adjusted
 from mlops.monitoring.performance.measuring import Performance
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
 
@@ -71,7 +72,7 @@ def p_value(current: Performance, baseline: Baseline) -> float | None:
         worse = -worse
     if not spread:
         return 0.0 if worse > 0 else 1.0
-    return float(stats.t.sf(worse / math.sqrt(spread), baseline.freedom))
+    return float(stdtr(baseline.freedom, -worse / math.sqrt(spread)))
 
 
 def judged(
@@ -91,11 +92,8 @@ def judged(
     violated, else that of all rows. Less than `min_rows` rows are `insufficient`.
     """
     columns = [_measured(column, detector, subject, max_drop, min_rows) for subject in subjects]
-    tested = [place for place, found in enumerate(columns) if found.p_value is not None]
-    if tested:
-        adjusted = stats.false_discovery_control([columns[place].p_value or 0.0 for place in tested])
-        for place, corrected in zip(tested, adjusted.tolist(), strict=True):
-            columns[place] = _decided(columns[place], subjects[place], corrected, max_drop, q)
+    corrected = adjusted([found.p_value for found in columns])
+    columns = [_decided(*each, max_drop, q) for each in zip(columns, subjects, corrected, strict=True)]
     violated = [found for found in columns if found.verdict == "violated"]
     shown = max(violated, key=_severity) if violated else next(c for c in columns if c.slice is None)
     return CheckVerdict(name, "conceptDrift", shown.verdict, shown.value, max_drop, tuple(columns))
@@ -121,10 +119,12 @@ def _measured(column: str, detector: str, subject: Subject, max_drop: float, min
 
 
 def _decided(
-    found: ColumnVerdict, subject: Subject, corrected: float, max_drop: float, q: float
+    found: ColumnVerdict, subject: Subject, corrected: float | None, max_drop: float, q: float
 ) -> ColumnVerdict:
     value, whole = subject.current.value, subject.baseline.whole.value
-    worsening = subject.current.metric.worsening(whole or 0.0, value or 0.0)
+    if corrected is None or value is None or whole is None:
+        return found
+    worsening = subject.current.metric.worsening(whole, value)
     verdict: Verdict = "violated" if worsening >= max_drop and corrected <= q else "quiet"
     return replace(found, p_adjusted=corrected, verdict=verdict)
 
