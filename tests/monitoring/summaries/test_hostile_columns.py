@@ -5,11 +5,17 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from loan_rows import TYPES, loans
+from pyarrow import csv
 
+from mlops.data.csv_rows import CsvRows
+from mlops.errors import Stalled
 from mlops.monitoring.summaries.categorical import CategoricalSummary
 from mlops.monitoring.summaries.numeric import NumericSummary
 from mlops.monitoring.summaries.plans import NumericPlan, OpaquePlan, Plan
@@ -92,6 +98,50 @@ def test_numbers_that_come_as_text_are_read_where_they_can_be() -> None:
     assert (found.rows, found.finite, found.nulls, found.unparsable) == (11, 3, 2, 5)
     assert (found.minimum, found.maximum, found.positive_infinities) == (-1000.0, 2.5, 1)
     assert found.types == {"string": 11}
+
+
+def test_a_text_is_read_the_same_beside_good_and_beside_bad_ones() -> None:
+    numbers = [
+        "1",
+        "+1",
+        ".5",
+        "1.",
+        "1e5",
+        "1e",
+        "nan(7)",
+        "Infinity",
+        "-iNf",
+        "nAn",
+        "1 2",
+        "١",
+        "1e999",
+        "--1",
+        "0b1",
+    ]
+    times = [
+        "2020-01-01T10",
+        "2020-01-01T10Z",
+        "2020-01-01T10:11:12.123456789+01:00",
+        "2020-01-01 10:11:12.123456789",
+    ]
+    times += [
+        "20200101",
+        "2020-1-1",
+        "2020-01-01T25:00",
+        "2020-01-01T10:11:60",
+        "0000-01-01",
+        "99999-01-01",
+        "10:11",
+    ]
+    for told, texts, bad in (("double", numbers, "x"), ("timestamp", times, "soon")):
+        plan = plan_by(told, pa.nulls(1, pa.float64()))
+        for text in texts:
+            alone, beside = number(plan, [text]), number(plan, [text, bad])
+            assert (alone.unparsable, alone.total, alone.nulls) == (
+                beside.unparsable - 1,
+                beside.total,
+                beside.nulls,
+            ), text
 
 
 def test_lists_where_numbers_were_are_counted_as_unreadable() -> None:
@@ -218,3 +268,27 @@ def test_a_slice_column_that_is_gone_or_null_makes_others() -> None:
     found = window(plan, batch(x=[1.0, 2.0, 3.0], c=["a", None, "new"]))
     assert {key.label: group.rows for key, group in found.slices.items()} == {"c=a": 1, "c (others)": 2}
     assert np.array_equal([group.columns["x"].rows for group in found.slices.values()], [1, 2])
+
+
+def test_more_windows_than_fit_into_memory_are_refused_in_plain_words() -> None:
+    at = pa.array(np.arange(250_000) * 60 * 10**6, pa.timestamp("us"))
+    with pytest.raises(Stalled, match="250000 windows of 1 columns, with slices and seasons, are too many"):
+        summarise([batch(x=np.ones(250_000), at=at)], NUMBERS, EventWindows(60), timestamp="at", threads=1)
+
+
+def test_csv_and_parquet_files_of_the_same_rows_are_counted_the_same(tmp_path: Path) -> None:
+    table = loans(500).drop_columns(["tags"])
+    pq.write_table(table, tmp_path / "loans.parquet")
+    csv.write_csv(table, tmp_path / "loans.csv")
+    types = {name: kind for name, kind in TYPES.items() if name != "tags"}
+    with open(tmp_path / "loans.csv", "rb") as stream:
+        texts = list(CsvRows(stream, "loans.csv").batches())
+    typed = list(pq.ParquetFile(tmp_path / "loans.parquet").iter_batches(100))
+    days = EventWindows(86_400)
+    plan = plan_of(typed, types, excluded=["at"])
+    one, other = (summarise(batches, plan, days, timestamp="at").windows for batches in (typed, texts))
+    assert list(one) == list(other)
+    for key, seen in one.items():
+        assert (seen.earliest, seen.latest) == (other[key].earliest, other[key].latest)
+        for name in ("price", "rooms", "seen", "sold"):
+            assert seen.columns[name].cells.tolist() == other[key].columns[name].cells.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ _NUMBER: Final = (
 )
 _DATE: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = _DATE + r"([ T][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?)?$"
-_ZONED: Final = _DATE + r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_ZONED: Final = _DATE + r"[ T][0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_NUMBERS: Final = ((_NUMBER, pa.float64()),)
+_TIMES: Final = ((_TIME, pa.timestamp("us")), (_ZONED, pa.timestamp("us", "UTC")))
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _DAY: Final = 86_400
 _LATEST: Final = 9.2e12  # seconds; microseconds beyond do not fit 64 bits
@@ -138,16 +141,20 @@ def _seconds(array: Any) -> Floats:
 
 
 def _parsed(array: Any, *, temporal: bool) -> Numbers:
+    """Text as Arrow reads it: all at once where that goes, else those that look like it. Both read the same texts."""
     trimmed = pc.utf8_trim_whitespace(array)
-    if not temporal:
+    readers = _TIMES if temporal else _NUMBERS
+    for _, kind in readers:
+        if pc.any(pc.match_substring(trimmed, "(")).as_py():
+            break  # "nan(7)" is a number to Arrow only
         try:
-            return Numbers(_doubles(trimmed.cast(pa.float64())), None)
-        except pa.ArrowInvalid:  # some are no numbers: read those that are
-            return _scattered(trimmed, [(_NUMBER, pa.float64())])
-    return _scattered(trimmed, [(_ZONED, pa.timestamp("us", "UTC")), (_TIME, pa.timestamp("us"))])
+            return Numbers(_numbers(trimmed.cast(kind)), None)
+        except pa.ArrowInvalid:  # not all of them: read those that are
+            continue
+    return _scattered(pc.replace_substring_regex(trimmed, r"(:[0-9]{2}\.[0-9]{6})[0-9]+", r"\1"), readers)
 
 
-def _scattered(texts: Any, readers: list[tuple[str, Any]]) -> Numbers:
+def _scattered(texts: Any, readers: Iterable[tuple[str, Any]]) -> Numbers:
     values = np.full(len(texts), np.nan)
     unparsable = pc.is_valid(texts).to_numpy(zero_copy_only=False).copy()
     for pattern, kind in readers:

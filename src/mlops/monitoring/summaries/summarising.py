@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from mlops.data.tallies import type_name
+from mlops.errors import Stalled
 from mlops.monitoring.summaries.binning import Binning
 from mlops.monitoring.summaries.categorical import CategoricalSummary
 from mlops.monitoring.summaries.counting import count_categories, count_numbers, count_rows
@@ -38,6 +39,9 @@ from mlops.monitoring.windows import EventWindows, RowWindows
 
 _PILE: Final = 8  # summaries of batches that are put together at once
 _NEVER: Final = 2**63 - 1
+_MOST: Final = (
+    800_000  # kilobytes or so of summaries: four for a column of a window or slice, one for a season of it
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +80,7 @@ def summarise(
         threads: columns summed up at the same time.
     Raises:
         ValueError: event windows without a timestamp.
+        Stalled: so many windows that they do not fit into memory.
     """
     if isinstance(windows, EventWindows) and timestamp is None:
         raise ValueError("windows of event time need the column of the timestamp")
@@ -128,6 +133,7 @@ class _Tally:
         self._times: dict[int, tuple[int, int]] = {}
         self._all = 0
         self._undated = 0
+        self._size = 0
 
     def add(self, batch: Any, windows: EventWindows | RowWindows | None, at: int, mapped: Any) -> int:
         """Count a batch; gives the number of the row after it. `mapped` is `map`, or that of a pool."""
@@ -143,10 +149,20 @@ class _Tally:
         partitions = partitions_of(batch, self._plan, places)
         for partition in partitions:
             for segment, count in zip(partition.segments, np.diff(partition.bounds).tolist(), strict=True):
+                if segment not in self._rows:
+                    self._size += 4 if segment.season is None else 1
                 self._rows[segment] = self._rows.get(segment, 0) + count
         if places.times is not None and places.dated is not None:
             self._note_times(partitions[0], places.times, places.dated)
         names = [name for name in batch.schema.names if self._wanted(name)]
+        if self._size * len(names) > _MOST:
+            count = len({segment.window for segment in self._rows})
+            what = (
+                f"{count} windows of {len(names)} columns, with slices and seasons, are too many for one file"
+            )
+            raise Stalled(
+                what, fix="Choose larger windows or fewer slices, mend the timestamps, or split the file."
+            )
         for name in names:
             self._columns.setdefault(name, _Column())
         for _ in mapped(lambda name: self._add_column(name, batch.column(name), partitions), names):
