@@ -27,6 +27,7 @@ from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.observation.rules import Bases
+    from mlops.planning.authority import Rules
     from mlops.planning.desired import Desired
 
 
@@ -163,17 +164,27 @@ class Looker(Workspace):
         observed = self._observe(snapshot, held, ledger, seen.view.observed if seen is not None else None)
         if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
             return seen.view
+        last = {base: tags.get(APPLIED_GOOD)}
+
+        def rules(base: str) -> Rules:
+            return self._bases.rules(base, last.get(base), held.project, self._at_hand(base))
+
+        if base not in (None, snapshot.revision) and self._at_hand(base) is not None:
+            desired = replace(desired, rules={base: rules(base)})  # most often all that planning asks for
         planned = make_plan(desired, observed, options)
-        if planned.bases:  # rarely: a promotion that is not in force, asked for under another revision
-            last = {base: tags.get(APPLIED_GOOD)}
-            rules = {
-                one: self._bases.rules(one, last.get(one), held.project) for one in sorted(planned.bases)
-            }
-            desired = replace(desired, rules=rules)
+        if not planned.bases <= desired.rules.keys():  # promotions asked for under yet another revision
+            desired = replace(desired, rules={one: rules(one) for one in sorted(planned.bases)})
             planned = make_plan(desired, observed, options)
         view = View(snapshot, held, desired, observed, planned, options, unsure if refused is None else None)
         self._seen = _Seen(view, read)
         return view
+
+    def _at_hand(self, revision: str | None) -> Loaded | None:
+        """All of a revision where it was the one looked at last and nothing in it is broken."""
+        seen = self._seen.view if self._seen is not None else None
+        if seen is None or not isinstance(seen.snapshot, GitSnapshot) or seen.snapshot.revision != revision:
+            return None
+        return seen.held.loaded if seen.held.loaded.whole else None
 
     def _observe(self, snapshot: Snapshot, held: Held, ledger: Ledger, before: Observed | None) -> Observed:
         """The whole picture; `before`, one of the same revision, where nothing in it differs."""

@@ -24,14 +24,18 @@ class Bases:
         self._read = read
         self._known: dict[tuple[str, str | None], Rules] = {}
 
-    def rules(self, base: str, good: str | None, project: Project) -> Rules:
+    def rules(self, base: str, good: str | None, project: Project, at_hand: Loaded | None = None) -> Rules:
         """The approvals that stages asked for at `base`, as far as git still has it.
 
         Args:
             good: the last good revision, where `base` is the one in force.
             project: the one that counts now.
+            at_hand: all of `base`, where it was read and nothing in it is broken.
         """
         if (rules := self._known.get((base, good))) is not None:
+            return rules
+        if at_hand is not None:
+            rules = self._known[base, good] = Rules.of(_stages(at_hand))
             return rules
         try:
             _, loaded = self._read(base)

@@ -102,9 +102,11 @@ def _versions(context: Context, demotions: list[Step]) -> list[Step]:
     steps = []
     for versions in context.versions_by_model.values():
         for version in versions:
-            resource = version.tags.get(RESOURCE_TAG, "")
+            if ARCHIVED_TAG in version.tags and version.tags.get(POLICY_TAG) != "Delete":
+                continue  # first: there may be many, of all the years
             if (version.model, version.number) in bound:
                 continue  # declared, whatever somebody wrote into its tags
+            resource = version.tags.get(RESOURCE_TAG, "")
             if version.tags.get(PROJECT_TAG) != context.desired.project or not _gone(context, resource):
                 continue
             if version.tags.get(VERSION_TAG) in context.graph.versions.get(

@@ -167,6 +167,5 @@ def read_history(text: str | bytes) -> History:
 
 def stages(tags: Mapping[str, str]) -> Iterator[str]:
     """The stages that a version's tags tell a history of."""
-    for tag in sorted(tags):
-        if tag.startswith(_PREFIX) and tag.endswith(".history"):
-            yield tag[len(_PREFIX) : -len(".history")]
+    for tag in sorted(tag for tag in tags if tag.startswith(_PREFIX) and tag.endswith(".history")):
+        yield tag[len(_PREFIX) : -len(".history")]
