@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtrit, ndtri, stdtr, stdtrit
 
 from mlops.monitoring.detectors.binned import Binned, Floats, Measured
 from mlops.monitoring.detectors.registry import BinDetector
 
 FEWEST_WINDOWS = 8  # with less, a t quantile is so wide that nothing would ever be found
 
+_CONFIDENCE = 0.99
 _FALSE_ALARMS = 0.005  # of a window without drift, over all of its measures
 
 
@@ -32,8 +33,15 @@ class Calibration:
     power: float
 
     def threshold(self, measures: int) -> float:
-        """The effect that a check of so many `measures` finds in one of 200 windows without drift."""
-        return self.limit(_FALSE_ALARMS / max(1, measures))
+        """The effect that a check of so many `measures` finds in at most one of 200 windows without drift.
+
+        Surely so: the reference stays the same, and one whose few windows happened to be alike would go on alarming. It
+        is the tolerance limit mean + k·s, k from the noncentral t distribution (Owen 1968), at a confidence of 99 %.
+        """
+        far = float(ndtri(1 - _FALSE_ALARMS / max(1, measures)))
+        root = math.sqrt(self.windows)
+        factor = float(nctdtrit(self.windows - 1, far * root, _CONFIDENCE)) / root
+        return float(max(0.0, self.mean + factor * self.deviation) ** (1 / self.power))
 
     def limit(self, probability: float) -> float:
         """The effect that one more window without drift exceeds with this `probability`."""
@@ -61,8 +69,8 @@ def calibrated(found: BinDetector, windows: Sequence[Binned]) -> Calibration | N
     """What `found` measures over `windows`, each a window of the reference against the rest of it; None if too few.
 
     Effects like χ² are near-normal as cube roots (Wilson & Hilferty 1931), distances, whose squares are like χ², as
-    their power of 2/3; the threshold is then the prediction limit for one more normal value, mean + t·s·√(1+1/k)
-    with Student's t of k−1 degrees of freedom (Hahn 1969), which counts how few windows there were.
+    their power of 2/3; p-values are then those of one more normal value, (x − mean)/(s·√(1+1/k)) with Student's t of
+    k−1 degrees of freedom (Hahn 1969), which counts how few windows there were.
     """
     power = 1 / 3 if found.squared else 2 / 3
     effects = [found.measure(binned).effect for binned in windows]
