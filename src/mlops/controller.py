@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
-from mlops.planning.context import Options, revision_in_force
+from mlops.planning.context import APPLIED_GOOD, Options, marked, revision_in_force
 from mlops.state import Holder
 from mlops.view import View
 from mlops.workspace import OtherStores
@@ -59,7 +59,7 @@ class Controller(Looker):
         """The view to carry out: of `revision`, or of the one in force where that is held back or cannot be read.
 
         Raises:
-            Stalled: the revision is held back, and the one in force is not in the repository.
+            Stalled: the revision is held back, and neither the one in force nor the last good one is in the repository.
             MlopsError: the revision cannot be read, and none is in force.
         """
         options = options or Options()
@@ -73,9 +73,7 @@ class Controller(Looker):
             view = self.look(revision, working_tree=working_tree, options=options)
         except (Transient, Waiting, OtherStores):
             raise
-        except (
-            MlopsError
-        ) as error:  # what is in force is kept so; what stands in the way may be mended without a commit
+        except MlopsError as error:  # what is in force is kept so, until a look at the head succeeds
             if revision is None or self._tracker is None:
                 raise
             in_force = revision_in_force(self._tracker.experiment_tags(self.project_name))
@@ -101,10 +99,12 @@ class Controller(Looker):
             raise
         except MlopsError as error:
             self._refused = ("", "")  # the next look asks again which one is in force: a tag can be mended
-            raise Stalled(
-                f"{why}. The revision in force, {base[:12]}, cannot be read either: {error.what}",
-                fix="Nothing was changed. Fetch it, or `mlops reconcile --accept-rewrite`",
-            ) from error
+            why = f"{why}. The revision in force, {base[:12]}, cannot be read either: {error.what}"
+            good = marked(self.tracker.experiment_tags(self.project_name), APPLIED_GOOD)
+            if good in (None, base):
+                fix = "Nothing was changed. Fetch it, or `mlops reconcile --accept-rewrite`"
+                raise Stalled(why, fix=fix) from error
+            view = self.look(good, options=replace(options, refused=why))
         return replace(view, refused=why, asked=head)
 
     def apply(

@@ -208,6 +208,19 @@ def test_an_edited_mark_of_the_revision_in_force_is_put_right_where_it_is_known(
     kept.daemon.rests()
 
 
+def test_the_last_good_revision_is_kept_where_git_has_not_the_one_in_force(kept: Kept) -> None:
+    daemon, head = kept.daemon, kept.project.git("rev-parse", "HEAD")
+    daemon.mark()
+    kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", "f" * 40)
+    daemon.tells("RevisionRefused", resource="Project/p", message="ffffffffffff, cannot be read either")
+    kept.client.delete_registered_model_alias("m", "dev")
+    daemon.tells("Healed", resource="Promotion/m-dev", revision=head)
+    assert not daemon.told("PassFailed")
+    assert marked(kept) == "f" * 40
+    kept.client.set_experiment_tag(kept.ids.project, "mlops.applied.revision", head)
+    daemon.rests()
+
+
 def test_nothing_is_pruned_because_of_an_edited_mark_and_healing_goes_on(kept: Kept) -> None:
     daemon, root = kept.daemon, kept.project.root
     kept.project.write("resources/broken.yaml", "kind: Model\n")

@@ -21,6 +21,7 @@ from mlops.daemon import wakeups
 from mlops.daemon.following import Head, LocalBranch, RemoteBranch, _Quiet
 from mlops.errors import MlopsError, Transient
 from mlops.view import View
+from mlops.workspace import Mirrored
 
 Make = Callable[..., GitProject]
 MODEL = [document("Model", "m", {"description": "A model"})]
@@ -113,6 +114,28 @@ def test_a_file_that_is_mended_is_news_to_a_daemon_that_could_not_begin(make_pro
     daemon.life.at(3 * MINUTE, mend)
     daemon.run(10 * MINUTE)
     assert daemon.told.passes[0].at < 3 * MINUTE + 5
+
+
+def test_a_daemon_of_a_mirror_begins_and_heals_though_its_head_cannot_be_read(
+    make_project: Make, with_store: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    project, home = make_project(MODEL), with_store(tmp_path / "home")
+
+    class Mirroring(Controller):
+        def __init__(self, root: Path, **options: Any) -> None:
+            super().__init__(home, mirror=Mirrored(root), **options)
+
+    DrivenDaemon(project.root, engine=Mirroring).run(2 * MINUTE)
+    project.git("add", "-f", ".mlops/.gitignore")
+    head = project.commit("with what a machine remembers")
+    daemon = DrivenDaemon(project.root, engine=Mirroring)
+    client = GitProject.at(home).client
+    daemon.life.at(MINUTE, lambda: client.update_registered_model("m", "mine"))
+    daemon.run(5 * MINUTE)
+    [refused] = [event for event in daemon.told.events if event.reason == "RevisionRefused"]
+    assert (refused.revision, ".mlops/ is tracked" in refused.message) == (head, True)
+    assert client.get_registered_model("m").description == "A model"
+    assert not daemon.told.outages
 
 
 class Damaged:
