@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loan_rows import TYPES, loans
+from loan_rows import MONDAY, TYPES, loans
 from pyarrow import csv
 
 from mlops.data.csv_rows import CsvRows
@@ -23,7 +23,7 @@ from mlops.monitoring.summaries.reference import plan_of
 from mlops.monitoring.summaries.summarising import summarise
 from mlops.monitoring.summaries.tally import OpaqueSummary
 from mlops.monitoring.summaries.windowed import ColumnSummary, WindowSummary, merge
-from mlops.monitoring.windows import EventWindows
+from mlops.monitoring.windows import EventWindows, RowWindows
 
 
 def batch(**columns: object) -> pa.RecordBatch:
@@ -292,3 +292,21 @@ def test_csv_and_parquet_files_of_the_same_rows_are_counted_the_same(tmp_path: P
         assert (seen.earliest, seen.latest) == (other[key].earliest, other[key].latest)
         for name in ("price", "rooms", "seen", "sold"):
             assert seen.columns[name].cells.tolist() == other[key].columns[name].cells.tolist()
+
+
+def test_rows_without_an_event_time_are_in_no_season() -> None:
+    plan = plan_of([batch(x=[1.0, 2.0])], {"x": "double"}, season="dayOfWeek")
+    at = pa.array([None, MONDAY, MONDAY + 86_400, None], pa.timestamp("s"))
+    found = summarise([batch(x=[1.0, 2.0, 3.0, 4.0], at=at)], plan, timestamp="at")
+    seen = found.windows[0]
+    assert (seen.rows, found.undated, seen.earliest, seen.latest) == (
+        4,
+        2,
+        MONDAY * 10**6,
+        (MONDAY + 86_400) * 10**6,
+    )
+    assert {key: group.rows for key, group in seen.seasons.items()} == {(0, None): 1, (1, None): 1}
+    found = summarise([batch(x=[1.0, 2.0], at=pa.nulls(2))], plan, RowWindows(1), timestamp="at")
+    assert [(each.rows, each.earliest, dict(each.seasons)) for each in found.windows.values()] == [
+        (1, None, {})
+    ] * 2

@@ -44,6 +44,7 @@ class Binning:
         )  # edges in the cells before: the bin, if there are none in it
         self._has_edge = counts > 0
         self._crowded = counts > 2
+        self._any_crowded = bool(self._crowded.any())
         first = np.minimum(self._below, max(len(edges) - 1, 0))
         padded = np.append(edges, np.inf) if len(edges) else np.full(2, np.inf)
         self._first = np.where(counts > 0, padded[first], np.inf)
@@ -53,15 +54,24 @@ class Binning:
         """The number of edges that are not above each of these finite values, shape (n,)."""
         cells = self._cells(values)
         bins: Integers = self._below[cells]
-        near = np.flatnonzero(self._has_edge[cells])
-        if len(near):
-            there, close = cells[near], values[near]
-            found = bins[near] + (close >= self._first[there]) + (close >= self._second[there])
-            crowded = np.flatnonzero(self._crowded[there])
-            if len(crowded):
-                found[crowded] = np.searchsorted(self._edges, close[crowded], side="right")
+        close = self._has_edge[cells]
+        count = int(np.count_nonzero(close))
+        if (
+            count > len(values) // 4
+        ):  # as of few different values: comparing all is less work than picking out
+            self._compare(bins, cells, values)
+        elif count:
+            near = np.flatnonzero(close)
+            found = bins[near]
+            self._compare(found, cells[near], values[near])
             bins[near] = found
         return bins
+
+    def _compare(self, bins: Integers, cells: Integers, values: Floats) -> None:
+        bins += values >= self._first[cells]
+        bins += values >= self._second[cells]
+        if self._any_crowded and len(crowded := np.flatnonzero(self._crowded[cells])):
+            bins[crowded] = np.searchsorted(self._edges, values[crowded], side="right")
 
     def _cells(self, values: Floats) -> Integers:
         if not self._factor:
