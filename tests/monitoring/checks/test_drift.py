@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow.csv import read_csv
 from summed import beside, plan_of, summed
 
 from mlops.monitoring.checks import DriftSettings, RowSample, calibrate, data_drift, target_drift
@@ -252,6 +254,31 @@ def test_calibrated_thresholds_are_quiet_on_data_with_memory_and_still_see_a_cha
     moved = data_drift(SETTINGS, base, summed(plan, {"x": series(500, 2.5)}), calibrations=calibrations)
     assert moved.verdict == "violated"
     assert column(moved).threshold is not None
+
+
+@pytest.mark.parametrize(("month", "opposite"), [("2015-01", "2015-07"), ("2015-07", "2015-01")])
+def test_seattles_months_are_as_they_were_and_half_a_year_later_is_drift(month: str, opposite: str) -> None:
+    table = read_csv(Path(__file__).parents[3] / "examples/seattle-weather/data/seattle-weather.csv")
+    days = np.array(
+        [np.datetime64(str(day).replace("/", "-")[:10]) for day in table.column("date").to_pylist()]
+    )
+    months = days.astype("datetime64[M]")
+    features = ["temp_max", "temp_min", "precipitation", "wind"]
+
+    def rows(chosen: np.ndarray, at: str | None = None) -> dict[str, Any]:
+        when = np.repeat(np.datetime64(f"{at}-10"), chosen.sum()) if at else days[chosen]
+        values = {name: table.column(name).to_numpy()[chosen] for name in features}
+        return {**values, "at": pa.array(when.astype("datetime64[us]"))}
+
+    before = days < np.datetime64("2015-01-01")
+    plan = plan_of({name: rows(before)[name] for name in features}, season="month")
+    settings = DriftSettings("inputs", numeric="ks", min_rows=20)
+    base = summed(plan, rows(before), "at")
+    own = [summed(plan, rows(months == one), "at") for one in np.unique(months[before])]
+    calibrations = calibrate(settings, own, features)
+    for shown, verdict in ((month, "quiet"), (opposite, "violated")):
+        window = summed(plan, rows(months == np.datetime64(shown), at=month), "at")
+        assert data_drift(settings, base, window, features, calibrations=calibrations).verdict == verdict
 
 
 def test_too_few_windows_to_calibrate_on_are_said() -> None:
