@@ -291,3 +291,16 @@ def test_dle_does_not_depend_on_the_order_of_rows(monkeypatch: pytest.MonkeyPatc
 def test_a_metric_that_is_no_mean_of_losses_is_refused_with_those_that_are() -> None:
     with pytest.raises(Stalled, match=r"r2 cannot be estimated.*mae, rmse, mape"):
         dle.loss_name(METRICS["r2"])
+
+
+def test_the_reference_is_estimated_without_looking_at_the_label_of_the_row() -> None:
+    rng = np.random.default_rng(11)
+    rows = drawn(rng, 500)
+    before = cbpe.out_of_fold(BINARY, rows.rows.ids, rows.rows.scores, rows.targets)
+    assert before is not None
+    for place in range(20):
+        other = rows.targets.copy()
+        other[place] = 1 - other[place]
+        after = cbpe.out_of_fold(BINARY, rows.rows.ids, rows.rows.scores, other)
+        assert after is not None
+        assert np.array_equal(before[place], after[place])

@@ -141,3 +141,12 @@ def test_without_river_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatc
     many = np.random.default_rng(9).random(5000)
     with pytest.raises(Stalled, match=r"adwin needs river.*mlops-controller\[river\]"):
         check("adwin", many, many)
+
+
+@pytest.mark.parametrize("detector", BOTH)
+def test_a_loss_that_falls_first_does_not_hide_that_it_rises_later(detector: LossDetector) -> None:
+    rng = np.random.default_rng(10)
+    reference = np.abs(rng.normal(0, 1, 5000))
+    window = np.concatenate([np.abs(rng.normal(0, 0.4, 3000)), np.abs(rng.normal(0, 2, 400))])
+    assert window.mean() < reference.mean()
+    assert check(detector, window, reference).verdict == "violated"
