@@ -210,6 +210,17 @@ def test_the_domain_classifier_is_quiet_without_drift_whatever_the_values_are() 
     assert quiet.p_value > 0.001
 
 
+def test_the_domain_classifier_without_drift_is_as_often_below_a_level_as_it_says() -> None:
+    draw = np.random.default_rng(11)
+    numeric = np.zeros(3, bool)
+    found = [
+        domain_classifier(draw.normal(size=(200, 3)), draw.normal(size=(200, 3)), numeric, seed).p_value
+        for seed in range(40)
+    ]
+    assert sum(p_value is not None and p_value <= 0.05 for p_value in found) <= 5
+    assert min(p_value for p_value in found if p_value is not None) > 0.001
+
+
 def test_the_domain_classifier_says_when_there_are_too_few_rows() -> None:
     measured = domain_classifier(np.ones((10, 1)), np.ones((400, 1)), np.array([False]), seed=1)
     assert math.isnan(measured.effect)
