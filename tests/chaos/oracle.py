@@ -233,7 +233,8 @@ def _numbered(world: World, fresh: World, model: str) -> Iterator[str]:
             yield f"{model} {number} is not there"
             continue
         same = other["tags"].get("mlops.fingerprint") == version["tags"].get("mlops.fingerprint")
-        left_out = frozenset({"mlops.revision"}) if same else _OF_BINDING
+        # `mlops.bound` says the digest and the fingerprint again, which are compared, and the revision.
+        left_out = frozenset({"mlops.revision", "mlops.bound"}) if same else _OF_BINDING
         yield from _compare(f"{model} {number}", _plain(other, left_out), _plain(version, left_out))
 
 
