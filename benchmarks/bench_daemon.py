@@ -109,6 +109,7 @@ def healed(folder: Path, daemon: DaemonProcess, rounds: int) -> list[Sample]:
 def idle(daemon: DaemonProcess) -> list[Sample]:
     """A minute in which nothing happens: how long its passes took, and the CPU of the whole minute."""
     daemon.rests()
+    daemon.imported()
     since, before = daemon.written(), daemon.used()
     while not daemon.passes(since) or daemon.used().at - before.at < MINUTE:
         time.sleep(0.5)

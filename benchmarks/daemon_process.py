@@ -84,6 +84,15 @@ class DaemonProcess:
             self._alive(began)
             time.sleep(0.1)
 
+    def imported(self) -> None:
+        """Wait for the end of what it does once, when there is time after its start: MLflow is imported then."""
+        before = self.used()
+        time.sleep(3)
+        while (after := self.used()).cpu - before.cpu > 0.1:
+            self._alive(before.at)
+            before = after
+            time.sleep(3)
+
     def settles(self) -> None:
         """Wait until a change in MLflow is looked at at once again: after a pass the loop rests in proportion."""
         time.sleep(0.5 + 5 * float(self.passes()[-1]["seconds"]))

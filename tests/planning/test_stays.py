@@ -16,7 +16,7 @@ from mlops.applying import promote
 from mlops.observation.history import at, parse_time, promotions
 from mlops.observation.observed import Ledger, ObservedModel, ObservedVersion
 from mlops.planning.planner import make_plan
-from mlops.planning.stays import HISTORY_LIMIT, History, Stay, history, stages
+from mlops.planning.stays import HISTORY_LIMIT, History, Stay, history, lasting, stages
 
 _texts = st.text(max_size=20)
 _moments = st.datetimes().map(lambda moment: moment.isoformat(timespec="milliseconds") + "Z")
@@ -49,6 +49,7 @@ def test_what_is_written_into_tags_is_read_back(stays: tuple[Stay, ...], older: 
     tags = present(past.tags("prod"))
     assert history(tags, "prod") == past
     assert list(stages(tags)) == ["prod"]
+    assert lasting(tags, "prod") == past.open
     assert history(tags, "dev") == History()
     last = stays[-1]
     assert tags["mlops.stage.prod.since"] == last.since
@@ -120,11 +121,12 @@ def test_a_history_that_was_broken_by_hand_stops_nobody(text: str) -> None:
             st.lists(inner, max_size=3)
             | st.dictionaries(st.sampled_from(["since", "until", "older", "approvedBy"]), inner, max_size=3)
         ),
-    ).map(json.dumps)
+    ).flatmap(lambda value: st.sampled_from([json.dumps(value), json.dumps(value, separators=(",", ":"))]))
 )
 def test_any_text_in_the_tag_is_a_history_or_is_said_to_be_none(text: str) -> None:
     past = history({"mlops.stage.prod.history": text}, "prod")
     assert past.legible or past.stays == ()
+    assert lasting({"mlops.stage.prod.history": text}, "prod") == past.open
     for one in past.stays:
         parse_time(one.since)
 

@@ -99,8 +99,8 @@ class Context:
     def of(cls, desired: Desired, observed: Observed, options: Options) -> Context:
         """Index the inputs, so that each resource is planned in a time that does not grow with the others."""
         versions: dict[str, list[ObservedVersion]] = {}
-        for version in sorted(observed.ledger.versions.values(), key=lambda v: (v.model, v.number)):
-            versions.setdefault(version.model, []).append(version)
+        for model, number in sorted(observed.ledger.versions):
+            versions.setdefault(model, []).append(observed.ledger.versions[model, number])
         project = observed.ledger.experiments.get(desired.project)
         return cls(
             desired=desired,

@@ -10,7 +10,7 @@ from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.gates import GateResult, evaluate
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
-from mlops.planning.stays import History, base_tag, history
+from mlops.planning.stays import History, base_tag, history, lasting
 from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias
 from mlops.resources import Key, ModelVersion, Promotion, Stage
 
@@ -131,7 +131,7 @@ def others_open(context: Context, bound: ObservedVersion, stage: str) -> list[Ob
     return [
         version
         for version in context.versions_by_model.get(bound.model, ())
-        if version.number != bound.number and history(version.tags, stage).open is not None
+        if version.number != bound.number and lasting(version.tags, stage) is not None
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mlops.planning.conditions import Assessment, assess
 from mlops.planning.context import ARCHIVED_TAG, POLICY_TAG, PROJECT_TAG, RESOURCE_TAG, VERSION_TAG, Context
 from mlops.planning.plan import Block, Change, Step
-from mlops.planning.stays import history, stages
+from mlops.planning.stays import lasting, stages
 from mlops.planning.work import (
     DeleteVersion,
     MoveAlias,
@@ -51,18 +51,18 @@ def _gone(context: Context, resource: str | None) -> bool:
 def _demotions(context: Context) -> list[Step]:
     """Stays that last although no Promotion asks for anything in that stage."""
     wanted = {(context.registered_name(model), stage) for model, stage in context.graph.promotions}
-    lasting: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
+    unasked: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
     for name, versions in context.versions_by_model.items():
         for version in versions:
             if version.tags.get(PROJECT_TAG) != context.desired.project:
                 continue
             for stage in stages(version.tags):
-                stay = history(version.tags, stage).open
+                stay = lasting(version.tags, stage)
                 if stay is None or (name, stage) in wanted or _held(context, stay.promotion):
                     continue
-                lasting.setdefault((name, stage), []).append((version.number, stay.alias, stay.promotion))
+                unasked.setdefault((name, stage), []).append((version.number, stay.alias, stay.promotion))
     steps = []
-    for (name, stage), rows in sorted(lasting.items()):
+    for (name, stage), rows in sorted(unasked.items()):
         alias, promotion = rows[-1][1], rows[-1][2]
         live = context.ledger.models.get(name)
         current = live.aliases.get(alias) if live else None

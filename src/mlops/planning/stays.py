@@ -8,7 +8,8 @@ history. Beyond `HISTORY_LIMIT` characters the oldest move into an artifact that
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -19,6 +20,7 @@ from mlops.planning.plan import canonical
 MOST_REMEMBERED: Final = 16_384  # records of stays, of about a kilobyte
 HISTORY_LIMIT: Final = 4500  # characters; registries allow 5,000 in a tag
 _PREFIX: Final = "mlops.stage."
+_ENDED: Final = re.compile(r'"until":"[^"\\\\]+"}\]\Z')  # the last row of a list says when it ended
 _TEXTS: Final = ("promotion", "alias", "since", "revision", "until", "base", "evidence", "digest")
 
 
@@ -136,6 +138,14 @@ def history(tags: Mapping[str, str], stage: str) -> History:
     return _history(text)
 
 
+def lasting(tags: Mapping[str, str], stage: str) -> Stay | None:
+    """The stay in `stage` that lasts. That of an old version has ended: then its record is not even read."""
+    text = tags.get(f"{_PREFIX}{stage}.history")
+    if text is None or (_ENDED.search(text) and '"older"' not in text):
+        return None
+    return _history(text).open
+
+
 @lru_cache(maxsize=MOST_REMEMBERED)
 def _history(text: str) -> History:
     """Old versions keep what is written on them for years, and every plan looks at all of them."""
@@ -165,7 +175,13 @@ def read_history(text: str | bytes) -> History:
     return History(tuple(Stay.from_json(row) for row in rows if "older" not in row), older)
 
 
-def stages(tags: Mapping[str, str]) -> Iterator[str]:
-    """The stages that a version's tags tell a history of."""
-    for tag in sorted(tag for tag in tags if tag.startswith(_PREFIX) and tag.endswith(".history")):
-        yield tag[len(_PREFIX) : -len(".history")]
+def stages(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The stages that a version's tags tell a history of, sorted."""
+    return _stages(tuple(tags))
+
+
+@lru_cache(maxsize=1024)
+def _stages(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same by the tags' names, which most versions have in common."""
+    ends = sorted(name for name in names if name.startswith(_PREFIX) and name.endswith(".history"))
+    return tuple(name[len(_PREFIX) : -len(".history")] for name in ends)
