@@ -41,6 +41,21 @@ def test_only_the_importing_thread_misses_the_optional_libraries(monkeypatch: py
 
 
 @pytest.mark.slow
+def test_opening_a_store_is_not_logged_though_mlflow_was_there_before(tmp_path: Path) -> None:
+    code = """
+import os, sys, time
+sys.stderr = sys.stdout
+import mlflow, mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
+import mlflow.artifacts, mlflow.tracking.client
+from mlops.tracking import Tracker
+tracker = Tracker(f"sqlite:///{os.getcwd()}/m.db", f"{os.getcwd()}/art", environ={}, now=time.time)
+tracker.prepare()
+tracker.observe("p", [])
+"""
+    assert "Create SQLAlchemy engine" not in python(code, tmp_path)
+
+
+@pytest.mark.slow
 def test_everything_of_mlflow_works_afterwards_in_the_same_process(tmp_path: Path) -> None:
     code = """
 import os, sys, time

@@ -66,9 +66,9 @@ def load(*, database: bool) -> None:
     """
     modules = CLIENT_MODULES + (DATABASE_MODULES if database else ())
     with _lock:
+        _quiet()  # also where somebody else has imported it
         if all(name in sys.modules for name in modules):
             return
-        _quiet()
         present = frozenset(sys.modules)
         try:
             with _deferring(), _collecting_later():
