@@ -11,7 +11,8 @@ import pytest
 from pyarrow.csv import read_csv
 from summed import beside, plan_of, summed
 
-from mlops.monitoring.checks import DriftSettings, RowSample, calibrate, data_drift, target_drift
+from mlops.monitoring.checks import DriftSettings, calibrate, data_drift, target_drift
+from mlops.monitoring.samples import RowSample
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict
 
 SETTINGS = DriftSettings("inputs", min_rows=100)
@@ -304,7 +305,7 @@ def test_all_columns_at_once_see_what_none_shows() -> None:
     related = draw.multivariate_normal([0, 0], [[1, 0.95], [0.95, 1]], 400)
     summaries = beside({"a": plain[:, 0], "b": plain[:, 1]}, {"a": related[:, 0], "b": related[:, 1]})
     settings = DriftSettings("inputs", multivariate="domainClassifier", min_rows=100, share=0.5)
-    rows = RowSample(plain, related, np.array([False, False]), seed=1)
+    rows = RowSample(("a", "b"), plain, related, np.array([False, False]), seed=1)
     found = data_drift(settings, *summaries, rows=rows)
     assert [one.verdict for one in found.columns] == ["quiet", "quiet", "violated"]
     assert found.verdict == "violated"

@@ -4,12 +4,11 @@ Drift (`data_drift`, `target_drift`) compares column by column with a detector; 
 whose meaning changed at its source. Imported only from inside functions of other rooms.
 """
 
-from mlops.monitoring.checks.drift import DriftSettings, RowSample, calibrate, data_drift, target_drift
+from mlops.monitoring.checks.drift import DriftSettings, calibrate, data_drift, target_drift
 from mlops.monitoring.checks.upstream_change import UpstreamSettings, upstream_change
 
 __all__ = [
     "DriftSettings",
-    "RowSample",
     "UpstreamSettings",
     "calibrate",
     "data_drift",

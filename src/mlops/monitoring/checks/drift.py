@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlops.errors import MlopsError
 from mlops.monitoring.checks.pairs import Pair, against_the_rest, pairs, small_slices
 from mlops.monitoring.checks.significance import adjusted
 from mlops.monitoring.detectors import BinDetector, Binned, Measured, RowDetector, detector
-from mlops.monitoring.detectors.binned import Floats
 from mlops.monitoring.detectors.calibration import Calibration, calibrated
+from mlops.monitoring.samples import RowSample
 from mlops.monitoring.summaries.numeric import NumericSummary
 from mlops.monitoring.summaries.plans import NumericPlan
 from mlops.monitoring.summaries.windowed import WindowSummary
@@ -50,16 +47,6 @@ class DriftSettings:
     share: float | None = None
     min_rows: int = 1000
     q: float = 0.05
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowSample:
-    """Rows for a detector of all columns: reference, window (rows, columns), which are categorical, and a seed."""
-
-    reference: Floats
-    window: Floats
-    categorical: NDArray[np.bool_]
-    seed: int
 
 
 def data_drift(
