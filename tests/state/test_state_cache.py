@@ -78,6 +78,20 @@ def test_a_write_that_fails_half_way_changes_nothing(opened: Open, uri: str) -> 
     assert state.all("status") == {"a": b"1", "d": b"3"}
 
 
+def test_several_namespaces_are_written_in_one_transaction_or_not_at_all(opened: Open, uri: str) -> None:
+    state = opened(uri)
+    state.put_many("outbox", {"a": b"1", "b": b"1"})
+    state.write({"ended": {"a": b"2"}, "status": {"x": b"3"}}, {"outbox": ["a", "absent"]})
+    assert state.all("outbox") == {"b": b"1"}
+    assert (state.all("ended"), state.all("status")) == ({"a": b"2"}, {"x": b"3"})
+    with pytest.raises((TypeError, MlopsError)):
+        state.write({"ended": {"b": b"2"}, "status": {"x": object()}}, {"outbox": ["b"]})  # type: ignore[dict-item]
+    assert state.all("outbox") == {"b": b"1"}
+    assert (state.all("ended"), state.all("status")) == ({"a": b"2"}, {"x": b"3"})
+    state.write({"outbox": {"b": b"2"}}, {"outbox": ["b"]})
+    assert state.all("outbox") == {"b": b"2"}
+
+
 def test_projects_in_one_database_do_not_see_each_other(opened: Open, uri: str) -> None:
     one, two = opened(uri, project="one"), opened(uri, project="two")
     one.put_many("status", {"a": b"1"})

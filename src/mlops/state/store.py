@@ -129,16 +129,11 @@ class State(StateReader):
 
     def put_many(self, namespace: str, items: Mapping[str, bytes]) -> None:
         """Insert or overwrite entries, all or none."""
-        rows = [(_key(key), value) for key, value in items.items()]
-        if rows:
-            self._write(lambda s: s.write_cache(self._project, namespace, rows, self._now()))
+        self.write({namespace: items})
 
     def delete_many(self, namespace: str, keys: Iterable[str]) -> None:
         """Remove entries; those that are not there are passed over."""
-        sql = "DELETE FROM mlops_cache WHERE project = ? AND namespace = ? AND key = ?"
-        rows = [(self._project, namespace, _key(key)) for key in dict.fromkeys(keys)]
-        if rows:
-            self._write(lambda s: s.run_many(sql, rows))
+        self.write({}, {namespace: keys})
 
     def replace(self, namespace: str, items: Mapping[str, bytes]) -> None:
         """Make a namespace hold exactly these entries; no reader ever sees a mixture."""
@@ -151,6 +146,35 @@ class State(StateReader):
             session.write_cache(self._project, namespace, rows, self._now())
 
         self._write(work)
+
+    def write(
+        self,
+        puts: Mapping[str, Mapping[str, bytes]],
+        deletes: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        """Insert or overwrite entries of several namespaces and remove others, all or none.
+
+        Args:
+            puts: namespace → key → value.
+            deletes: namespace → keys, removed before anything is put; those that are not there are passed over.
+        """
+        put = {name: [(_key(key), value) for key, value in items.items()] for name, items in puts.items()}
+        sql = "DELETE FROM mlops_cache WHERE project = ? AND namespace = ? AND key = ?"
+        gone = [
+            (self._project, name, _key(key))
+            for name, keys in (deletes or {}).items()
+            for key in dict.fromkeys(keys)
+        ]
+
+        def work(session: Session) -> None:
+            if gone:
+                session.run_many(sql, gone)
+            for namespace, rows in put.items():
+                if rows:
+                    session.write_cache(self._project, namespace, rows, self._now())
+
+        if gone or any(put.values()):
+            self._write(work)
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Record events in order; a repeated one adds to the count of the first, and becomes the newest."""
