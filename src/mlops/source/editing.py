@@ -1,24 +1,56 @@
-"""Edits of YAML files of which only the text that means the change differs: no line is laid out anew.
+"""Edits of YAML text of which only the characters that mean the change differ: no line is laid out anew.
 
-The text is read into nodes that know where they begin and end; a value is replaced in place, a new field
-is put before the first one. Comments, quotes, flow style and line ends stay as they were written.
+The text is read into nodes that know where they begin and end; a value is replaced in place, a new field is put
+behind the last one, a new document at the end of the file. Comments, quotes, flow style, anchors, line ends and a
+byte order mark stay as they were written. What was edited is read again and has to mean the intended change and
+nothing else; where it does not, nothing is edited and a person is asked to.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from mlops.errors import MlopsError
+from mlops.errors import Stalled
+from mlops.resources.core_schema import plain_scalar
+from mlops.resources.key import Key
+from mlops.resources.problem import FieldPath, field_name
+from mlops.resources.yaml_places import read_documents
+from mlops.resources.yaml_reading import parser_of
+
+Plain = str | int | float | bool | None
+_BY_HAND = "Edit it by hand: an alias or an unusual layout stands in the way."
+_BYTE_ORDER_MARK = "\ufeff"
+_BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_SAFE = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*(:[A-Za-z0-9_./+-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class SetField:
+    """One field of one resource, and what it is to hold; mappings on the way to it are made.
+
+    Attributes:
+        resource: whose document it is.
+        path: leads to the field, such as `("spec", "datasets", "train")`.
+        value: what is to stand there.
+    """
+
+    resource: Key
+    path: FieldPath
+    value: Plain
 
 
 def set_suspend(path: Path, kind: str, name: str, suspended: bool) -> None:
-    """Set `spec.suspend` of one resource in a file, or raise MlopsError and change nothing."""
+    """Set `spec.suspend` of one resource in a file, or raise Stalled and change nothing."""
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read()
-    edited = with_field(text, kind, name, "suspend", "true" if suspended else "false", where=str(path))
+    edited = with_fields(text, [SetField(Key(kind, name), ("spec", "suspend"), suspended)], where=str(path))
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("w", encoding="utf-8", newline="") as file:
         file.write(edited)
@@ -26,50 +58,229 @@ def set_suspend(path: Path, kind: str, name: str, suspended: bool) -> None:
     partial.replace(path)
 
 
-def with_field(text: str, kind: str, name: str, field: str, value: str, *, where: str = "") -> str:
-    """`text` with `spec.<field>` of one resource set to the YAML text `value`."""
-    spec = _spec(text, kind, name)
-    if spec is None:
-        fix = "Edit the file by hand: an alias or an unusual layout keeps its spec from being found"
-        raise MlopsError(f"{kind}/{name} has no spec of its own to edit", where=where, fix=fix)
-    for key, node in spec.value:
-        if key.value == field:
-            return text[: node.start_mark.index] + value + text[node.end_mark.index :]
-    if not spec.value:
-        return text[: spec.start_mark.index] + f"{{{field}: {value}}}" + text[spec.end_mark.index :]
-    first = spec.value[0][0].start_mark
-    if spec.flow_style:
-        return text[: first.index] + f"{field}: {value}, " + text[first.index :]
+def with_fields(text: str, edits: Iterable[SetField], *, where: str = "") -> str:
+    """`text` with these fields set; a field that holds the value already is left as it is written.
+
+    Args:
+        text: the content of a file, with its line ends and its byte order mark.
+        edits: what is to be set, in this order.
+        where: the file's path, for the error.
+
+    Raises:
+        Stalled: it cannot be done without changing anything else.
+    """
+    for edit in edits:
+        text = _with_field(text, edit, where)
+    return text
+
+
+def with_document(text: str, document: str, *, where: str = "") -> str:
+    """`text` with one more document at its end.
+
+    Args:
+        text: the content of a file, which may be empty.
+        document: the text of a document, with line ends `\\n` and without `---`.
+        where: the file's path, for the error.
+
+    Raises:
+        Stalled: the text is no YAML, or ends in a way that lets nothing follow.
+    """
+    before = _values(text, where)
     newline = "\r\n" if "\r\n" in text else "\n"
-    return text[: first.index] + f"{field}: {value}{newline}{' ' * first.column}" + text[first.index :]
+    bare = text.removeprefix(_BYTE_ORDER_MARK)
+    gap = newline if bare and not _BREAK.fullmatch(bare[-1]) else ""
+    begin = f"---{newline}" if _trees(bare) else ""
+    edited = text + gap + begin + document.replace("\n", newline)
+    if not _same(_values(edited, where), [*before, *_values(document, where)]):
+        raise Stalled("nothing can be added at the end of this file", where=where, fix=_BY_HAND)
+    return edited
 
 
-def _spec(text: str, kind: str, name: str) -> Any:
-    """The mapping node of a resource's spec; None if there is none, or it is shared by an alias."""
-    for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-        fields = _fields(document)
-        metadata = _fields(fields.get("metadata"))
-        if getattr(fields.get("kind"), "value", None) != kind:
-            continue
-        if getattr(metadata.get("name"), "value", None) != name:
-            continue
-        spec = fields.get("spec")
-        begins = document.start_mark.index
-        if (
-            isinstance(spec, yaml.MappingNode)
-            and spec.start_mark.index >= begins
-            and not _aliased(text, spec)
-        ):
-            return spec
-    return None
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A piece of the text; an alias is a piece of its own, not what it stands for."""
+
+    kind: Literal["scalar", "alias", "mapping", "sequence"]
+    start: int
+    end: int  # of the last character that means something
+    column: int
+    anchor: str | None = None
+    style: str = ""  # of a scalar: "" for a plain one
+    flow: bool = False
+    value: str = ""
+    fields: tuple[tuple[_Node, _Node], ...] = ()
+    items: tuple[_Node, ...] = ()
+
+    def field(self, name: str | int) -> _Node | None:
+        if isinstance(name, int):
+            return self.items[name] if 0 <= name < len(self.items) else None
+        return next((value for key, value in self.fields if key.value == name), None)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is a null, written or not."""
+        return self.kind == "scalar" and not self.style and self.value in ("", "~", "null", "Null", "NULL")
 
 
-def _aliased(text: str, spec: yaml.MappingNode) -> bool:
-    """Whether the node carries an anchor, so that an edit would reach other places too."""
-    return (
-        text[: spec.start_mark.index + 1].rstrip("{ \r\n").rpartition(":")[2].lstrip().startswith(("&", "*"))
-    )
+def _with_field(text: str, edit: SetField, where: str) -> str:
+    values = _values(text, where)
+    at = [index for index, value in enumerate(values) if _is(value, edit.resource)]
+    if len(at) != 1:
+        what = "stands more than once" if at else "is not found"
+        raise Stalled(f"{edit.resource} {what} in this file", where=where, fix=_BY_HAND)
+    wanted = [_apart(value) for value in values]
+    _put(wanted[at[0]], edit, where)
+    if _same(values, wanted):
+        return text
+    mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
+    bare = text.removeprefix(mark)
+    trees = [tree for tree in _trees(bare) if not tree.empty]
+    edited = _spliced(bare, trees[at[0]], edit.path, edit.value) if at[0] < len(trees) else None
+    if edited is None or not _same(_values(mark + edited, where), wanted):
+        raise _by_hand(edit, where)
+    return mark + edited
 
 
-def _fields(node: Any) -> dict[str, Any]:
-    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+def _spliced(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
+    """The text with a field of a document changed or added; None where that has no place."""
+    for depth, name in enumerate(path):
+        inner = node.field(name)
+        if inner is None:
+            return _added(text, node, path[depth:], value)
+        node = inner
+    if node.kind in ("mapping", "sequence"):
+        return None
+    anchor = f"&{node.anchor} " if node.anchor and node.kind == "scalar" else ""
+    gap = " " if node.start == node.end and text[node.start - 1 : node.start] == ":" else ""
+    return text[: node.start] + gap + anchor + _written(value, node.style) + text[node.end :]
+
+
+def _added(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
+    names = [name for name in path if isinstance(name, str)]
+    if len(names) != len(path):
+        return None
+    field = _written(value)
+    for name in reversed(names[1:]):
+        field = f"{{{_written(name)}: {field}}}"
+    field = f"{_written(names[0])}: {field}"
+    if node.empty or (node.kind == "mapping" and node.flow and not node.fields):
+        gap = " " if text[node.start - 1 : node.start] == ":" else ""
+        return text[: node.start] + gap + f"{{{field}}}" + text[node.end :]
+    if node.kind != "mapping":
+        return None
+    (first, _), (last, end) = node.fields[0], node.fields[-1]
+    if node.flow:
+        return text[: end.end] + f", {field}" + text[end.end :]
+    newline = ("\r\n" if "\r\n" in text else "\n") + " " * first.column
+    if _BREAK.search(text, last.start, end.end) or end.style in ("|", ">"):
+        return text[: first.start] + field + newline + text[first.start :]
+    found = _BREAK.search(text, end.end)  # behind a comment on that line
+    line_end = found.start() if found else len(text)
+    return text[:line_end] + newline + field + text[line_end:]
+
+
+def _written(value: Plain, style: str = "") -> str:
+    """A value as YAML text on one line, in quotes where it had some or needs them."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if style == "'" and value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
+    if style == '"' or not _SAFE.fullmatch(value) or not _is_text_everywhere(value):
+        return json.dumps(value, ensure_ascii=False)
+    return value
+
+
+def _is_text_everywhere(value: str) -> bool:
+    """Whether it is a text without quotes, in YAML 1.2 and in the YAML 1.1 of other programs."""
+    resolver: Callable[..., str] = yaml.resolver.Resolver().resolve
+    return plain_scalar(value) == value and resolver(yaml.ScalarNode, value, (True, False)).endswith(":str")
+
+
+def _trees(text: str) -> list[_Node]:
+    """The documents of a text that can be read."""
+    trees: list[_Node] = []
+    event = parser_of(text).get_event
+    current = event()
+    while current is not None:
+        if type(current) is yaml.DocumentStartEvent:
+            trees.append(_tree(text, event(), event))
+        current = event()
+    return trees
+
+
+def _tree(text: str, event: Any, following: Callable[[], Any]) -> _Node:
+    start, end, column = event.start_mark.index, event.end_mark.index, event.start_mark.column
+    if type(event) is yaml.AliasEvent:
+        return _Node("alias", start, end, column)
+    if type(event) is yaml.ScalarEvent:
+        style = event.style or ""
+        if style in ("|", ">"):  # the mark is behind the empty lines that follow
+            end = start + len(text[start:end].rstrip())
+        return _Node("scalar", start, end, column, event.anchor, style.strip(), value=event.value)
+    flow = bool(event.flow_style)
+    inside: list[_Node] = []
+    inner: Any = following()
+    while type(inner) not in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
+        inside.append(_tree(text, inner, following))
+        inner = following()
+    end = inner.end_mark.index if flow or not inside else inside[-1].end
+    if type(event) is yaml.MappingStartEvent:
+        pairs = tuple(zip(inside[::2], inside[1::2], strict=True))
+        return _Node("mapping", start, end, column, event.anchor, flow=flow, fields=pairs)
+    return _Node("sequence", start, end, column, event.anchor, flow=flow, items=tuple(inside))
+
+
+def _values(text: str, where: str) -> list[Any]:
+    """What the documents of a text mean."""
+    documents, broken = read_documents(text.removeprefix(_BYTE_ORDER_MARK))
+    if broken or any(document.findings for document in documents):
+        raise Stalled("this file is broken YAML and cannot be edited", where=where, fix="Mend it first.")
+    return [document.value for document in documents]
+
+
+def _is(value: Any, resource: Key) -> bool:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name == resource.name and value.get("kind") == resource.kind
+
+
+def _put(value: Any, edit: SetField, where: str) -> None:
+    """Sets the field in the plain value of the document."""
+    *above, last = edit.path
+    for name in above:
+        if isinstance(value, dict):
+            value[name] = {} if value.get(name) is None else value[name]
+            value = value[name]
+        elif isinstance(value, list) and isinstance(name, int) and 0 <= name < len(value):
+            value = value[name]
+        else:
+            raise _by_hand(edit, where)
+    known = isinstance(last, int) and isinstance(value, list) and 0 <= last < len(value)
+    if not known and not (isinstance(last, str) and isinstance(value, dict)):
+        raise _by_hand(edit, where)
+    if isinstance(value[last] if known else value.get(last), dict | list):
+        raise _by_hand(edit, where)
+    value[last] = edit.value
+
+
+def _apart(value: Any) -> Any:
+    """A copy in which no part stands in two places, as what an alias means does."""
+    if isinstance(value, dict):
+        return {name: _apart(inner) for name, inner in value.items()}
+    return [_apart(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _by_hand(edit: SetField, where: str) -> Stalled:
+    what = f"{edit.resource}: {field_name(edit.path)} cannot be set without changing anything else"
+    return Stalled(what, where=where, fix=_BY_HAND)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal, and of the same types: neither 1 and true nor 1 and 1.0 are."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or (one != one and other != other)
