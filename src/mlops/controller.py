@@ -18,6 +18,7 @@ from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
 from mlops.planning.context import APPLIED_GOOD, Options, marked, revision_in_force
+from mlops.resources import Dataset, Key
 from mlops.state import Holder
 from mlops.view import View
 from mlops.workspace import OtherStores
@@ -26,7 +27,9 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
     from mlops.data import Materialised
+    from mlops.data.rows import RowFiles
     from mlops.planning.plan import Plan
+    from mlops.source.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ class Controller(Looker):
                 view.project, filter(None, (view.dataset_of(experiment, name) for name in names))
             ),
             data=lambda experiment, name, digest: self._materialise(view, experiment, name, digest),
+            rows=lambda name, digest, revision: self._rows(view, name, digest, revision),
+            state=self.state,
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
@@ -237,6 +242,40 @@ class Controller(Looker):
             cache=self.state.namespace("digests"),
             copies=self.home / "data",
             now=self.now,
+        )
+
+    def _rows(
+        self, view: View, name: str, digest: str | None, revision: str | None
+    ) -> tuple[Dataset, RowFiles]:
+        """A Dataset and its files: as they are, or where they have another digest now, as git held them then."""
+        from mlops.observation.datasets import rows_of
+
+        key = Key("Dataset", name)
+        dataset, snapshot = view.desired.resources.get(key), view.snapshot_of(key)
+        if not isinstance(dataset, Dataset):
+            raise Stalled(f"there is no {key} any more", fix="Declare it again")
+
+        def read(dataset: Dataset, snapshot: Snapshot) -> RowFiles:
+            return rows_of(
+                dataset,
+                snapshot,
+                root=self.root,
+                substitute=lambda text: substitute(text, view.project, self.environ),
+                cache=self.state.namespace("digests"),
+                now=self.now,
+            )
+
+        found = read(dataset, snapshot)
+        if digest is None or found.digest == digest:
+            return dataset, found
+        if revision is not None:
+            then, loaded = self._read(revision)
+            before = loaded.resources.get(key)
+            if isinstance(before, Dataset) and (found := read(before, then)).digest == digest:
+                return before, found
+        raise Stalled(
+            f"{key} is not what it was: the data with digest {digest[:19]}… is gone",
+            fix="Bring it back, pin a table's version, or name another Dataset in spec.reference.source",
         )
 
 

@@ -19,13 +19,14 @@ from mlops.planning.context import (
     marked,
     revision_in_force,
 )
-from mlops.resources import Dataset, Experiment, Key, Loaded, Project, load
+from mlops.resources import Dataset, Experiment, Key, Loaded, MonitoringPolicy, Project, load
 from mlops.resources.loading import without_garbage_collection
 from mlops.source.snapshot import GitSnapshot, Snapshot
 from mlops.view import View
 from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
+    from mlops.observation.policies import ObservedPolicy
     from mlops.observation.rules import Bases
     from mlops.planning.authority import Rules
     from mlops.planning.desired import Desired
@@ -202,11 +203,24 @@ class Looker(Workspace):
 
         if before is None:
             names = [key.name for key in loaded.resources if key.kind == "Dataset"]
-            return Observed(ledger, declared(names), earlier(loaded.kept_data))
+            return Observed(ledger, declared(names), earlier(loaded.kept_data), self._policies(loaded))
         datasets = observe_again(before.datasets, declared)
         kept = observe_again(before.kept_data, earlier)
-        same = (before.ledger is ledger, before.datasets is datasets, before.kept_data is kept)
-        return before if all(same) else Observed(ledger, datasets, kept)
+        policies = self._policies(loaded)
+        policies = before.policies if policies == before.policies else policies
+        now = Observed(ledger, datasets, kept, policies)
+        parts = ("ledger", "datasets", "kept_data", "policies")
+        return before if all(getattr(before, part) is getattr(now, part) for part in parts) else now
+
+    def _policies(self, loaded: Loaded) -> Mapping[str, ObservedPolicy]:
+        keys = [key for key in loaded.resources if key.kind == "MonitoringPolicy"]
+        if not keys:
+            return {}
+        from mlops.observation.policies import RECORDS, observe_policies
+
+        found = [r for key in keys if isinstance(r := loaded.resources[key], MonitoringPolicy)]
+        schedules = [(one.metadata.name, one.spec.schedule) for one in found]
+        return observe_policies(schedules, self.state.all(RECORDS), self.now())
 
     def _datasets(
         self, project: Project, datasets: Iterable[tuple[Dataset, Snapshot]]

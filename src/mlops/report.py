@@ -81,7 +81,9 @@ def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
     writes = {"holder": described(holder)} if holder is not None else {}
     found = {
         key: _row(
-            replace(made, status={**made.status, **writes}) if key.kind == "Project" else made,
+            _with_windows(
+                replace(made, status={**made.status, **writes}) if key.kind == "Project" else made, state
+            ),
             before.get(str(key)),
             view.planned.plan.base,
             applied or moment,
@@ -91,6 +93,16 @@ def rows(view: View, state: StateReader, now: float) -> tuple[Row, ...]:
     for key in view.desired.kept:
         found[key] = replace(found[key], revision=view.snapshot_of(key).revision)
     return tuple(found.values())
+
+
+def _with_windows(made: Assessment, state: StateReader) -> Assessment:
+    """A policy with the windows that were evaluated: they are many, and not read to plan."""
+    if made.key.kind != "MonitoringPolicy" or not made.status.get("version"):
+        return made
+    from mlops.applying.monitored import Kept, window_documents
+
+    windows = window_documents(Kept.read(state, made.key.name), made.status["version"])
+    return replace(made, status={**made.status, "windows": windows})
 
 
 def _time(text: str | None) -> str | None:

@@ -76,6 +76,8 @@ class Memory:
             environ={},
             look=lambda experiment, names: {},
             data=None,  # type: ignore[arg-type]
+            rows=None,  # type: ignore[arg-type]
+            state=None,  # type: ignore[arg-type]
             check_lease=lambda: None,
             now=self.now,
             monotonic=self.now,

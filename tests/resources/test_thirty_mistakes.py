@@ -129,9 +129,9 @@ metadata: {name: p}
 spec: {model: bike-demand, stage: c, version: latest}
 ---
 apiVersion: mlops/v1
-kind: MonitoringPolicy
+kind: Notifier
 metadata: {name: m}
-spec: {}
+spec: {urls: [team.example.com]}
 """,
 }
 
@@ -157,7 +157,7 @@ MISTAKES = [
     ("names.yaml", 8, 18, "metadata.name", "not a name"),
     ("names.yaml", 13, 18, "metadata.name", ".lock"),
     ("promotions.yaml", 4, 47, "spec.version", "approvals"),
-    ("promotions.yaml", 7, 7, "kind", "MonitoringPolicy yet"),
+    ("promotions.yaml", 9, 15, "spec.urls[0]", "scheme"),
     ("stages.yaml", 4, 27, "spec.gates[0].metrics", "metric"),
     ("stages.yaml", 9, 15, "spec.after", "b → b"),
     ("stages.yaml", 14, 22, "spec.gates[0].soak", "spec.after"),

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mlops.applying import bind, promote
+from mlops.applying.monitor import monitor
 from mlops.applying.outcomes import Done, Failed, Left, Outcome
+from mlops.applying.propose import propose
 from mlops.applying.train import train
 from mlops.applying.walk import WORKERS, Claim, Claims, walk
 from mlops.applying.world import World
@@ -28,7 +30,9 @@ from mlops.planning.plan import Plan, Step
 from mlops.planning.work import (
     BindVersion,
     DeleteVersion,
+    MonitorPolicy,
     MoveAlias,
+    ProposeChange,
     RegisterModel,
     RememberBase,
     RestoreAlias,
@@ -178,6 +182,10 @@ def _execute(world: World, step: Step) -> Outcome:
     match work:
         case TrainTrial():
             return train(world, step, work)
+        case MonitorPolicy():
+            return monitor(world, step, work)
+        case ProposeChange():
+            return propose(world, step, work)
         case RegisterModel():
             return bind.register(world, work)
         case UpdateModel():
@@ -227,5 +235,7 @@ def claims(world: World, step: Step) -> Claims:
                 return share, thread
             cpu = (spec.resources.cpu if spec.resources else None) or 1
             return share, thread, Claim("local processors", cpu, os.cpu_count() or 1)
+        case MonitorPolicy() | ProposeChange():
+            return (Claim("monitoring", 1, 1),)  # one policy at a time uses all processors
         case _:
             return (Claim("ledger", 1, WRITERS),)

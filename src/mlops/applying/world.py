@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlops.applying.outcomes import Outcome
 from mlops.data import Materialised
@@ -21,9 +21,13 @@ from mlops.planning.plan import Step
 from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
-from mlops.resources import Key
+from mlops.resources import Dataset, Key
 from mlops.source.snapshot import Snapshot
+from mlops.state import State
 from mlops.tracking import Artifact, Tracker
+
+if TYPE_CHECKING:
+    from mlops.data.rows import RowFiles
 
 
 class Progress(Protocol):
@@ -66,6 +70,9 @@ class World:
     data: Callable[
         [str, str, str], Materialised
     ]  # an Experiment, its Dataset, the digest → where a job finds it
+    # a Dataset, now or with a digest at a revision → its declaration and its files
+    rows: Callable[[str, str | None, str | None], tuple[Dataset, RowFiles]]
+    state: State
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "wait": ("wait", "Wait until a resource is ready at a revision, or say why not."),
     "runs": ("runs", "List an experiment's trials: parameters, metrics, state; the best marked."),
     "logs": ("runs", "Print the training log of an experiment's newest run."),
+    "monitor": ("monitor", "Watch what is in production: run, status, backtest, report."),
     "history": ("history", "Tell who promoted what where, when, and on what evidence."),
     "reconcile": ("reconcile", "Wake the daemon, or have it accept a rewritten history."),
     "suspend": ("suspend", "Freeze a resource: set spec.suspend in the working tree."),

@@ -16,6 +16,7 @@ from mlops.cli.output import duration, open_controller, print_lines, print_probl
 if TYPE_CHECKING:
     from mlops.applying.world import World
     from mlops.controller import Controller, Result
+    from mlops.resources import Key
     from mlops.state import Holder
     from mlops.view import View
 
@@ -176,6 +177,16 @@ def _go(
             )
         except _DaemonLeads:
             continue
+
+
+def run_targets(controller: Controller, revision: str, keys: list[Key], timeout: float | None) -> int:
+    """Apply what these resources need of a revision, or have the daemon do it that leads; gives the exit code."""
+
+    def look() -> View:
+        return controller.look(revision, targets=keys)
+
+    wish = {"revision": revision, "until_rest": True}
+    return _go(controller, look, record=False, wait=True, timeout=timeout, wish=wish)
 
 
 def _go_here(

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from mlops.observation.policies import ObservedPolicy
+
 _SHORT: Final = 128  # characters of a text that others may well repeat
 
 
@@ -148,6 +150,7 @@ class Observed:
     ledger: Ledger
     datasets: Mapping[str, ObservedDataset]  # by Dataset name
     kept_data: Mapping[str, ObservedDataset] = field(default_factory=dict)  # as kept experiments know them
+    policies: Mapping[str, ObservedPolicy] = field(default_factory=dict)  # by MonitoringPolicy name
 
     def seen(self, *, kept: bool) -> Mapping[str, ObservedDataset]:
         """The datasets as an experiment sees them that is as the revision says, or kept as it was."""

@@ -14,6 +14,7 @@ from mlops.observation.observed import (
     ObservedRun,
     ObservedVersion,
 )
+from mlops.observation.policies import ObservedPolicy
 from mlops.planning.authority import Rules
 from mlops.planning.conditions import Assessment
 from mlops.planning.desired import Desired
@@ -60,7 +61,8 @@ class Options:
     `retry_stalled` asks for all trials whose attempts are used up, `retry` for those of these steps. `refresh`
     names experiments to train on moved data, `base` a revision to plan against instead of the one in force.
     `accept` is a revision that somebody accepts although it rewrites history; `refused` says why another one
-    was not taken, and this one, in force, is looked at in its place.
+    was not taken, and this one, in force, is looked at in its place. `scheduled` leaves the data of policies alone
+    until their schedule asks for another look.
     """
 
     retry_stalled: bool = False
@@ -69,6 +71,7 @@ class Options:
     base: str | None = None
     accept: str | None = None
     refused: str | None = None
+    scheduled: bool = False
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class Context:
     graph: Graph
     stage_of_alias: Mapping[str, str]  # loading has refused two stages with one alias
     registered: Mapping[str, str]  # by Model name: what MLflow calls it
+    policies: Mapping[str, ObservedPolicy]  # by MonitoringPolicy name
     training: dict[str, str] = field(
         default_factory=dict
     )  # fingerprint → the step of this plan that trains it
@@ -122,6 +126,7 @@ class Context:
                 for key, one in desired.resources.items()
                 if isinstance(one, Model)
             },
+            policies=observed.policies,
         )
 
     @property

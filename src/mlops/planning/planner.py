@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from mlops.observation.observed import Observed, ObservedVersion
-from mlops.planning import experiments, models, promotions
+from mlops.planning import experiments, models, policies, promotions
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import Context, Options
 from mlops.planning.desired import Desired
@@ -28,13 +28,18 @@ from mlops.resources import (
     Key,
     Model,
     ModelVersion,
+    MonitoringPolicy,
+    Notifier,
     Project,
     Promotion,
     Resource,
     Stage,
 )
 
-KIND_ORDER: Final = ("Project", "Dataset", "Experiment", "Model", "Stage", "ModelVersion", "Promotion")
+KIND_ORDER: Final = (
+    *("Project", "Dataset", "Experiment", "Model", "Stage", "ModelVersion", "Promotion"),
+    *("Notifier", "MonitoringPolicy"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,10 @@ def _assess(context: Context, resource: Resource) -> Assessment:
             return models.model_version(context, resource)
         case Promotion():
             return promotions.promotion(context, resource)
+        case Notifier():
+            return policies.notifier(context, resource)
+        case MonitoringPolicy():
+            return policies.policy(context, resource)
         case Stage():
             return assess(resource.key, suspended=resource.spec.suspend, message=_stage_summary(resource))
         case Project():

@@ -147,6 +147,24 @@ class DeleteVersion:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class MonitorPolicy:
+    """Evaluate the new and changed windows of a policy, and decide; `inputs` is what planning saw of its data."""
+
+    policy: str
+    version: str
+    inputs: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeChange:
+    """Write a proposal of a policy to its branch; `publish`: for people, with what came of its training."""
+
+    policy: str
+    action: str
+    publish: bool
+
+
 Work = (
     TrainTrial
     | UpdateExperiment
@@ -159,4 +177,6 @@ Work = (
     | RememberBase
     | TakeAliasAway
     | DeleteVersion
+    | MonitorPolicy
+    | ProposeChange
 )

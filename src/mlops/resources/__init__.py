@@ -7,6 +7,8 @@ from mlops.resources.kinds import Resource
 from mlops.resources.loading import Loaded, load
 from mlops.resources.model import Model
 from mlops.resources.model_version import ModelVersion
+from mlops.resources.monitoring_policy import MonitoringPolicy
+from mlops.resources.notifier import Notifier
 from mlops.resources.problem import Problem
 from mlops.resources.project import Project
 from mlops.resources.promotion import Promotion
@@ -21,6 +23,8 @@ __all__ = [
     "Loaded",
     "Model",
     "ModelVersion",
+    "MonitoringPolicy",
+    "Notifier",
     "Problem",
     "Project",
     "Promotion",

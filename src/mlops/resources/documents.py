@@ -16,7 +16,7 @@ from mlops.errors import Location
 from mlops.resources.core_schema import MAX_BYTES
 from mlops.resources.document import NAME_PATTERN, Document
 from mlops.resources.fields import View
-from mlops.resources.key import KINDS, PLANNED_KINDS, Key
+from mlops.resources.key import KINDS, Key
 from mlops.resources.kinds import MODELS, AnyResource, Resource
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import FieldPath, Finding, Problem, field_name, shown
@@ -229,25 +229,20 @@ def _identity(raw: dict[str, Any], nearest: Nearest) -> tuple[str, type[Document
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(kind, str):
         return "", None, None
-    if kind not in MODELS and kind not in PLANNED_KINDS:
-        kind = nearest.nearest(kind, (*KINDS, *PLANNED_KINDS)) or kind
-    known = kind in MODELS or kind in PLANNED_KINDS
-    key = Key(kind, name) if known and isinstance(name, str) and 0 < len(name) <= 200 else None
+    if kind not in MODELS:
+        kind = nearest.nearest(kind, KINDS) or kind
+    key = Key(kind, name) if kind in MODELS and isinstance(name, str) and 0 < len(name) <= 200 else None
     return kind, MODELS.get(kind), key
 
 
 def _identified(raw: dict[str, Any]) -> bool:
     """Whether a broken document certainly is the resource that its key says."""
     name = raw["metadata"]["name"]
-    return raw.get("kind") in (*MODELS, *PLANNED_KINDS) and bool(_NAME.match(name)) and len(name) <= 63
+    return raw.get("kind") in MODELS and bool(_NAME.match(name)) and len(name) <= 63
 
 
 def _unknown_kind(raw: dict[str, Any], meant: str) -> Finding:
     kind = raw.get("kind")
-    if kind in PLANNED_KINDS:
-        return Finding(
-            ("kind",), f"this version does not know {kind} yet", "Remove it, or use a newer version."
-        )
     if "kind" not in raw:
         return Finding(("kind",), "is required", f"Say what it is: one of {', '.join(KINDS)}.")
     if not isinstance(kind, str):
@@ -276,7 +271,7 @@ def _recover(file: str, stretch: BrokenText) -> list[Record]:
                 name = name or value
             elif inside == "spec" and field != "name":
                 spec.setdefault(field, value)
-    if kind not in MODELS and kind not in PLANNED_KINDS:
+    if kind not in MODELS:
         return []
     if not _NAME.match(name):
         return []

@@ -8,8 +8,10 @@ from typing import NamedTuple
 from mlops.errors import MlopsError
 from mlops.resources.nearest import Nearest
 
-KINDS = ("Project", "Dataset", "Experiment", "Model", "ModelVersion", "Stage", "Promotion")
-PLANNED_KINDS = ("MonitoringPolicy", "Notifier")  # in the contract; this version cannot read them yet
+KINDS = (
+    *("Project", "Dataset", "Experiment", "Model", "ModelVersion", "Stage", "Promotion"),
+    *("Notifier", "MonitoringPolicy"),
+)
 
 
 class Key(NamedTuple):

@@ -11,11 +11,15 @@ from mlops.resources.document import Document
 from mlops.resources.experiment import Experiment
 from mlops.resources.model import Model
 from mlops.resources.model_version import ModelVersion
+from mlops.resources.monitoring_policy import MonitoringPolicy
+from mlops.resources.notifier import Notifier
 from mlops.resources.project import Project
 from mlops.resources.promotion import Promotion
 from mlops.resources.stage import Stage
 
-Resource = Project | Dataset | Experiment | Model | ModelVersion | Stage | Promotion
+Resource = (
+    Project | Dataset | Experiment | Model | ModelVersion | Stage | Promotion | Notifier | MonitoringPolicy
+)
 AnyResource = Annotated[Resource, Field(discriminator="kind")]
 
 MODELS: dict[str, type[Document]] = {
@@ -26,4 +30,6 @@ MODELS: dict[str, type[Document]] = {
     "ModelVersion": ModelVersion,
     "Stage": Stage,
     "Promotion": Promotion,
+    "Notifier": Notifier,
+    "MonitoringPolicy": MonitoringPolicy,
 }

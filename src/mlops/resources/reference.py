@@ -151,8 +151,10 @@ def _fields(
         sections = tuple(_sections(inner, defs))
         for suffix, section in sections:
             target = next(m for m in _models_in(field.annotation) if m.__name__ == section)
-            several = len(sections) > 1 or "oneOf" in defs[section]
-            yield from _fields(target, defs[section], defs, f"{path}{suffix}.", choice=several)
+            kind = defs[section]["properties"].get("type", {}).get("const")
+            several = kind is None and (len(sections) > 1 or "oneOf" in defs[section])
+            shown = suffix if kind is None else f"[{kind}]"  # one of a list, told apart by its type
+            yield from _fields(target, defs[section], defs, f"{path}{shown}.", choice=several)
 
 
 def _sections(

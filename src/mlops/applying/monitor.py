@@ -1,0 +1,472 @@
+"""Evaluate a policy: read what is new, judge, decide, and write down what is to be done about it.
+
+Evaluations, decisions and messages to be sent are one transaction of the state; then each evaluation becomes a run in
+MLflow, found by its key. Killed anywhere, the next pass evaluates the same bytes again, decides the same, and finds
+what was done by the ids of the decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from mlops.applying.monitored import Kept, Window, told
+from mlops.applying.outcomes import Done, Outcome
+from mlops.applying.world import World
+from mlops.errors import Stalled
+from mlops.observation.history import parse_time
+from mlops.observation.observed import ObservedVersion
+from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
+from mlops.planning.context import PROJECT_TAG, RESOURCE_TAG, REVISION_TAG, VERSION_TAG
+from mlops.planning.plan import Step
+from mlops.planning.policies import inputs_of
+from mlops.planning.runs import DATASET_DIGEST
+from mlops.planning.stays import Stay, lasting
+from mlops.planning.work import MonitorPolicy
+from mlops.resources import Experiment, Key, Model, MonitoringPolicy, Notifier
+
+if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the functions that evaluate
+    from mlops.monitoring.deciding import Decision, Watched
+    from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
+    from mlops.monitoring.evaluating import Assessed, Subject, Table
+    from mlops.monitoring.verdicts import Evaluation
+    from mlops.state import State
+    from mlops.tracking import Tracker
+
+SUMMARIES: Final = "summaries"  # namespace of the state
+REPORT: Final = "report.html"
+_TRAIN: Final = "train"
+_SETTLED: Final = ("sent", "failed", "past", "training", "trained", "proposed", "dropped")
+
+
+def monitor(world: World, step: Step, work: MonitorPolicy) -> Outcome:
+    """Evaluate the windows of a policy that are new or changed, and decide about all of them."""
+    resource = world.desired.resources[Key("MonitoringPolicy", work.policy)]
+    assert isinstance(resource, MonitoringPolicy)
+    version, stay = _in_stage(world, resource)
+    record = PolicyRecord.decode(world.state.get(RECORDS, work.policy))
+    kept = Kept.read(world.state, work.policy)
+    place = f"{world.desired.project}/monitoring/{work.policy}"
+    if not record.seen and not kept.windows:
+        world.check_lease()
+        restore(world.state, world.tracker, world.desired.project, work.policy)
+        record, kept = (
+            PolicyRecord.decode(world.state.get(RECORDS, work.policy)),
+            Kept.read(world.state, work.policy),
+        )
+    return _Evaluating(world, step, resource, work.version, version, stay, kept, record, place).run()
+
+
+def _in_stage(world: World, resource: MonitoringPolicy) -> tuple[ObservedVersion, Stay]:
+    """The version in the policy's stage as this apply left it, and its stay."""
+    spec = resource.spec
+    model = world.desired.resources.get(Key("Model", spec.model))
+    registered = (model.spec.registered_name if isinstance(model, Model) else None) or spec.model
+    stays = [
+        (stay.since, version.number, version, stay)
+        for version in world.versions_of(registered)
+        if (stay := lasting(version.tags, spec.stage)) is not None
+    ]
+    if not stays:
+        raise Stalled(f"no version of {spec.model} is in {spec.stage} any more", fix="Promote one")
+    _, _, version, stay = max(stays, key=lambda row: row[:2])
+    return version, stay
+
+
+def _restored(record: PolicyRecord, kept: Kept) -> PolicyRecord:
+    """A record that says what was done before the state was lost: nothing of it is done again."""
+    actions = []
+    for one in kept.decided.values():
+        kind = type(one).__name__.lower()
+        if kind in ("alert", "retrain", "rollback"):
+            state = {"alert": "sent"}.get(kind, getattr(one, "state", "due"))
+            experiment = getattr(one, "experiment", None)
+            actions.append(
+                PolicyAction(
+                    one.id, kind, one.check, one.window, state, watched=one.version, experiment=experiment
+                )
+            )
+    seen = "restored" if kept.windows else ""
+    return replace(
+        record, seen=seen, actions=tuple(sorted(actions, key=lambda action: (action.window, action.id)))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What came of an evaluation: all windows of the version, those that are new or changed, and what was decided."""
+
+    version: str
+    windows: tuple[Window, ...]
+    changed: tuple[Window, ...]
+    decision: Decision
+    record: PolicyRecord
+    watched: Watched
+    assessed: Assessed
+
+
+def evaluated(world: World, step: Step, resource: MonitoringPolicy, *, afresh: bool = False) -> Evaluated:
+    """Evaluate a policy and write nothing; `afresh`: as if it had never been, over all the data there is."""
+    version, stay = _in_stage(world, resource)
+    name = resource.metadata.name
+    kept = Kept() if afresh else Kept.read(world.state, name)
+    record = PolicyRecord() if afresh else PolicyRecord.decode(world.state.get(RECORDS, name))
+    number = version.tags.get(VERSION_TAG) or f"v{version.number}"
+    return _Evaluating(world, step, resource, number, version, stay, kept, record, "").evaluate()
+
+
+def unread(policy: str, assessed: Assessed) -> Stalled:
+    """The error of data files that could not be read."""
+    first = assessed.unread[0]
+    more = f" and {len(assessed.unread) - 1} more" if len(assessed.unread) > 1 else ""
+    return Stalled(
+        f"{first.file} of Dataset/{first.table}{more} could not be read: {first.error.what}",
+        where=f"MonitoringPolicy/{policy}",
+        fix="The rest was evaluated. Mend or remove the file; it is looked at again when it changes",
+    )
+
+
+@dataclass(slots=True)
+class _Evaluating:
+    world: World
+    step: Step
+    resource: MonitoringPolicy
+    number: str  # the version that is watched, as people call it
+    version: ObservedVersion
+    stay: Stay
+    kept: Kept
+    record: PolicyRecord
+    place: str  # the full name of the policy's MLflow experiment
+
+    @property
+    def policy(self) -> str:
+        return self.resource.metadata.name
+
+    def evaluate(self) -> Evaluated:
+        """Read, judge and decide; writes nothing but the cache of summaries."""
+        from mlops.monitoring.evaluating import assess
+        from mlops.monitoring.windows import RowOrder
+
+        world = self.world
+        subject, digests = self._subject()
+        assessed = assess(
+            subject,
+            world.state.namespace(SUMMARIES),
+            self.kept.stored(self.number),
+            now=world.now(),
+            order=RowOrder(self.record.rows),
+            progress=self._says,
+        )
+        changed = tuple(self._window(one.start, assessed) for one in assessed.evaluations)
+        self.kept.windows |= {window.key: window for window in changed}
+        watched = self._watched()
+        decision = self._decide(watched, assessed)
+        self.record = self._recorded(decision, assessed, inputs_of(self.resource, self.number, digests))
+        return Evaluated(
+            self.number, tuple(self.kept.of(self.number)), changed, decision, self.record, watched, assessed
+        )
+
+    def run(self) -> Outcome:
+        """Evaluate, and write all of it down."""
+        found = self.evaluate()
+        world, assessed = self.world, found.assessed
+        world.check_lease()
+        self.kept.write(world.state, self.policy, self.record, found.changed, puts=self._messages(found))
+        untold = [window for window in found.windows if window.run_id is None]
+        self._tell(untold, found.watched, found.decision, assessed)
+        if assessed.unread:
+            raise unread(self.policy, assessed)
+        return Done(f"{len(found.changed)} windows evaluated, {self.record.verdict}")
+
+    def _says(self, done: int, todo: int, name: str) -> None:
+        if self.world.stop.is_set():
+            raise Stalled("stopped while it was evaluated", fix="It goes on where it was")
+        if name:
+            self.world.progress.says(self.step, f"{name} ({done + 1} of {todo})")
+
+    def _subject(self) -> tuple[Subject, dict[str, str]]:
+        """What the engine is given, and the digests of the data as it is read."""
+        from mlops.monitoring.evaluating import Subject
+
+        spec = self.resource.spec
+        predictions = self._table(spec.data.predictions)
+        labels = self._table(spec.data.labels.dataset) if spec.data.labels is not None else None
+        source = spec.reference.source
+        read = [predictions, *([labels] if labels else [])]
+        reference: Table | None = None
+        if source == "training":
+            reference = self._training_data()
+        elif hasattr(source, "dataset"):
+            reference = self._table(source.dataset)
+            read.append(reference)
+        subject = Subject(
+            spec=spec,
+            policy=self.policy,
+            version=self.number,
+            predictions=predictions,
+            labels=labels,
+            reference=reference,
+            promoted_at=parse_time(self.stay.since).timestamp(),
+        )
+        return subject, {table.name: table.digest or "" for table in read}
+
+    def _table(self, name: str, digest: str | None = None, revision: str | None = None) -> Table:
+        """A Dataset with its files; with `digest` and `revision` as it was there and then."""
+        from mlops.monitoring.evaluating import DataFile, Table
+
+        dataset, rows = self.world.rows(name, digest, revision)
+        files = tuple(DataFile(one.digest, one.name, 0, one.batches) for one in rows.files)
+        text = dataset.spec.format == "csv"
+        return Table(name, rows.digest, rows.types, files, dataset.spec.columns, text, dataset.spec.expect)
+
+    def _training_data(self) -> Table:
+        """What the version was trained on: the experiment's dataset `train`, or its only one."""
+        run = self.world.run(self.version.run_id) if self.version.run_id else None
+        name = (run.tags.get(RESOURCE_TAG, "") if run is not None else "").partition("/")[2]
+        experiment = self.world.desired.resources.get(Key("Experiment", name))
+        if run is None or not isinstance(experiment, Experiment):
+            raise Stalled(
+                f"it is not known on what {self.number} was trained",
+                where=f"MonitoringPolicy/{self.policy}",
+                fix="Name a Dataset in spec.reference.source",
+            )
+        roles = experiment.spec.datasets
+        role = _TRAIN if _TRAIN in roles else next(iter(roles), None)
+        if role is None or (role != _TRAIN and len(roles) > 1):
+            raise Stalled(
+                f"Experiment/{name} has no dataset named train, and not just one",
+                where=f"MonitoringPolicy/{self.policy}",
+                fix="Name a Dataset in spec.reference.source",
+            )
+        digests = {
+            tag.removeprefix(DATASET_DIGEST): value
+            for tag, value in run.tags.items()
+            if tag.startswith(DATASET_DIGEST)
+        }
+        dataset = roles[role] if roles[role] in digests else next(iter(digests), roles[role])
+        return self._table(dataset, digests.get(dataset), run.tags.get(REVISION_TAG))
+
+    def _window(self, start: float, assessed: Assessed) -> Window:
+        evaluation = next(one for one in assessed.evaluations if one.start == start)
+        time = assessed.times.get(start) if assessed.times is not None else None
+        return Window(
+            self.number, evaluation, assessed.records[start], assessed.files.get(start, ()), None, time
+        )
+
+    def _watched(self) -> Watched:
+        """From where on windows are this version's own; noted when it is first watched."""
+        from mlops.monitoring.deciding import Watched
+
+        known = self.kept.watched.get(self.number)
+        if known is None:
+            others = [one.evaluation.end for one in self.kept.windows.values() if one.version != self.number]
+            proposed = any(
+                one.version == self.number and one.state == "proposed" for one in self.record.actions
+            )
+            known = Watched(self.number, max(others, default=None), proposed)
+            self.kept.watched[self.number] = known
+        return known
+
+    def _decide(self, watched: Watched, assessed: Assessed) -> Decision:
+        from mlops.monitoring.deciding import fold, settings_of
+
+        notifiers = [one for one in self.world.desired.resources.values() if isinstance(one, Notifier)]
+        windows = self.kept.of(self.number)
+        times = None
+        if assessed.times is not None:
+            times = {one.evaluation.start: one.time for one in windows if one.time is not None}
+        decision = fold(
+            settings_of(self.resource, notifiers),
+            watched,
+            [window.evaluation for window in windows],
+            done=self.kept.decided.values(),
+            times=times,
+        )
+        self.kept.decided |= {one.id: one for one in (*decision.transitions, *decision.actions)}
+        return decision
+
+    def _recorded(self, decision: Decision, assessed: Assessed, inputs: str) -> PolicyRecord:
+        from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
+
+        fired = tuple(check.name for check in decision.state.checks if check.fired)
+        verdict = decision.state.verdict
+        first = not self.record.seen
+        known = {action.id: action for action in self.record.actions}
+        for one in decision.actions:
+            before = known.get(one.id)
+            if before is not None and before.state in _SETTLED:
+                continue
+            over = first and one.check not in fired
+            match one:
+                case Alert():
+                    action = _action(one, "alert", "past" if over else "pending", f"{one.check} {one.turn}")
+                case Retrain():
+                    why = f"{one.reason}" if one.reason else ""
+                    action = replace(_action(one, "retrain", one.state, why), experiment=one.experiment)
+                case Rollback():
+                    action = _action(one, "rollback", "due", "")
+            if over and action.type != "alert":
+                action = replace(
+                    action, state="dropped", message="it had cleared before the policy was first evaluated"
+                )
+            known[one.id] = action
+        reason, message = "NoData", "no window is closed yet"
+        windows = self.kept.of(self.number)
+        if verdict == "Degraded":
+            reason, message = "Drift", f"{', '.join(fired)} fired"
+        elif verdict == "Healthy":
+            reason, message = "Quiet", f"{len(windows)} windows evaluated"
+        elif windows:
+            reason, message = "Insufficient", "the newest windows could not be judged"
+        if assessed.future or assessed.undated:
+            message += (
+                f"; {assessed.future} rows from the future and {assessed.undated} without a time are left out"
+            )
+        return PolicyRecord(
+            seen=inputs,
+            at=self.world.now(),
+            version=self.number,
+            verdict=verdict,
+            reason=reason,
+            message=message,
+            windows=len(windows),
+            fired=fired,
+            actions=tuple(known.values()),
+            rows=assessed.order.files if assessed.order is not None else (),
+        )
+
+    def _messages(self, found: Evaluated) -> Mapping[str, Mapping[str, bytes]]:
+        """The outbox rows of alerts that were decided now."""
+        return {}
+
+    def _tell(
+        self, windows: Iterable[Window], watched: Watched, decision: Decision, assessed: Assessed
+    ) -> None:
+        """Log evaluations as runs; the newest, and each that violates, with a report."""
+        windows = list(windows)
+        if not windows:
+            return
+        world = self.world
+        world.check_lease()
+        tags = {PROJECT_TAG: world.desired.project, RESOURCE_TAG: f"MonitoringPolicy/{self.policy}"}
+        experiment = world.tracker.ensure_experiment(self.place, description="", tags=tags)
+        logged = []
+        newest = max(window.evaluation.start for window in windows)
+        for number, window in enumerate(windows):
+            world.check_lease()
+            one = window.evaluation
+            self._says(number, len(windows), f"writing down window {number + 1}")
+            artifacts = {"evaluation.json": told(window, watched, self.kept.decided.values())}
+            if one.start == newest or one.verdict == "violated":
+                artifacts[REPORT] = self._report(window, decision, assessed).encode()
+            run_id = world.tracker.log_evaluation(
+                experiment,
+                key=f"{one.key}.{one.revision}"[:250],
+                name=f"{self.policy} {_moment(window)}",
+                tags={
+                    **tags,
+                    REVISION_TAG: world.desired.revision,
+                    VERSION_TAG: self.number,
+                    "mlops.verdict": one.verdict,
+                    **{f"mlops.verdict.{check.name}": check.verdict for check in one.checks},
+                },
+                metrics=_metrics(window),
+                at=window.time if window.time is not None else float(one.end),
+                step=int(one.start // max(one.end - one.start, 1)),
+                artifacts=artifacts,
+            )
+            logged.append(replace(window, run_id=run_id))
+        self.kept.windows |= {window.key: window for window in logged}
+        world.check_lease()
+        self.kept.write(world.state, self.policy, self.record, logged)
+
+    def _report(self, window: Window, decision: Decision, assessed: Assessed) -> str:
+        start = window.evaluation.start
+        until = [one.evaluation for one in self.kept.of(self.number) if one.evaluation.start <= start]
+        whose = about(self.world.desired.project, self.world.desired.revision, self.resource, self.number)
+        return _page(whose, until, decision, assessed, window)
+
+
+def report_of(project: str, revision: str, resource: MonitoringPolicy, found: Evaluated) -> str:
+    """The page of the newest window of an evaluation."""
+    if not found.windows:
+        name = resource.metadata.name
+        raise Stalled(f"MonitoringPolicy/{name} has no closed window yet", fix="Wait for data")
+    whose = about(project, revision, resource, found.version)
+    windows = [window.evaluation for window in found.windows]
+    return _page(whose, windows, found.decision, found.assessed, found.windows[-1])
+
+
+def _page(
+    whose: Any, windows: list[Evaluation], decision: Decision, assessed: Assessed, window: Window
+) -> str:
+    from mlops.monitoring.reporting import page
+
+    start = window.evaluation.start
+    reference, shown = assessed.reference_of(start), assessed.window_of(start)
+    return page(whose, windows, decision, reference, shown, window.files)
+
+
+def restore(state: State, tracker: Tracker, project: str, policy: str) -> None:
+    """Read back from MLflow what a lost state held of a policy; nothing where it is there."""
+    record = PolicyRecord.decode(state.get(RECORDS, policy))
+    kept = Kept.read(state, policy)
+    if record.seen or kept.windows:
+        return
+    kept.restore(tracker.evaluations(f"{project}/monitoring/{policy}"))
+    if kept.windows:
+        kept.write(state, policy, _restored(record, kept), kept.windows.values())
+
+
+def about(project: str, revision: str, resource: MonitoringPolicy, version: str) -> Any:
+    """Whose report it is."""
+    from mlops import __version__
+    from mlops.monitoring.reporting import About
+    from mlops.resources.quantities import render_duration
+
+    spec = resource.spec
+    source = spec.reference.source
+    reference = (
+        "training data" if isinstance(source, str) else next(iter(source.model_dump(mode="json").items()))
+    )
+    return About(
+        project=project,
+        policy=resource.metadata.name,
+        model=spec.model,
+        stage=spec.stage,
+        version=version,
+        reference=reference if isinstance(reference, str) else " ".join(map(str, reference)),
+        window=f"{spec.window.rows} rows" if spec.window.size is None else render_duration(spec.window.size),
+        engine=__version__,
+        unit="rows" if spec.window.size is None else "time",
+        revision=revision,
+    )
+
+
+def _action(one: Alert | Retrain | Rollback, kind: str, state: str, message: str) -> PolicyAction:
+    return PolicyAction(one.id, kind, one.check, one.window, state, message, watched=one.version)
+
+
+def _metrics(window: Window) -> dict[str, float]:
+    """Check and column values by name: `inputs`, `inputs.psi.temp`, `inputs.psi.temp.country=FR`."""
+    found: dict[str, float] = {"rows": float(window.evaluation.rows)}
+    for check in window.evaluation.checks:
+        if check.value is not None:
+            found[check.name] = check.value
+        for one in check.columns:
+            if one.value is not None:
+                part = f".{one.slice}" if one.slice else ""
+                found[f"{check.name}.{one.detector}.{one.column}{part}"] = one.value
+    return found
+
+
+def _moment(window: Window) -> str:
+    from datetime import UTC, datetime
+
+    if window.time is not None:
+        return f"rows {window.evaluation.start} to {window.evaluation.end}"
+    try:
+        return datetime.fromtimestamp(float(window.evaluation.start), UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(window.evaluation.start)

@@ -1,0 +1,135 @@
+"""What is known of the monitoring policies: how each was left by its last evaluation, read from the state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+RECORDS: Final = "monitoring"  # namespace of the state: one record a policy
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAction:
+    """One action that was decided, and how far it has come.
+
+    Args:
+        id: of the decision; names what was done about it wherever that can be seen.
+        type: `alert`, `retrain` or `rollback`.
+        check: whose firing asks for it.
+        window: start of the first window of that firing: seconds since 1970 UTC, or a row number.
+        state: of an alert `pending`, `sent` or `failed`; of the others `due`, `blocked`, `dropped`, `training`,
+            `trained`, `proposed` or `failed`.
+        message: why it is blocked, dropped or failed, for people.
+        branch: of its proposal, and `commit` the revision of it.
+        experiment: what is trained for it, and `run_id` the run that came of it.
+        version: that it proposes; `watched` the one whose data asked for it.
+    """
+
+    id: str
+    type: str
+    check: str
+    window: float
+    state: str
+    message: str = ""
+    branch: str | None = None
+    commit: str | None = None
+    experiment: str | None = None
+    run_id: str | None = None
+    version: str | None = None
+    watched: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `mlops get -o json` prints it."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "check": self.check,
+            "window": self.window,
+            "state": self.state,
+            "runId": self.run_id,
+            "branch": self.branch,
+            "commit": self.commit,
+            "message": self.message,
+            "version": self.version,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """How a policy was left by its last evaluation.
+
+    Args:
+        seen: digest of all that went into it: policy, version, data. Empty: it was never evaluated.
+        at: when data was looked for, seconds since the epoch.
+        version: that was watched.
+        verdict: `Healthy`, `Degraded` or `Unknown`, and `reason` and `message` why.
+        windows: how many were evaluated.
+        fired: the checks that are firing.
+        actions: what was decided, oldest first.
+        rows: the order of files by which row windows count: names and rows.
+    """
+
+    seen: str = ""
+    at: float = 0.0
+    version: str | None = None
+    verdict: str = "Unknown"
+    reason: str = "NoData"
+    message: str = ""
+    windows: int = 0
+    fired: tuple[str, ...] = ()
+    actions: tuple[PolicyAction, ...] = ()
+    rows: tuple[tuple[str, int], ...] = ()
+
+    def encode(self) -> bytes:
+        """As the state holds it."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, separators=(",", ":"), sort_keys=True).encode()
+
+    @classmethod
+    def decode(cls, value: bytes | None) -> PolicyRecord:
+        """Read what `encode` wrote; anything else is a policy that was never evaluated."""
+        try:
+            raw = json.loads(value or b"null")
+            if raw is None or raw.pop("format") != _FORMAT:
+                return cls()
+            raw["actions"] = tuple(PolicyAction(**action) for action in raw["actions"])
+            raw["fired"] = tuple(raw["fired"])
+            raw["rows"] = tuple((name, rows) for name, rows in raw["rows"])
+            return cls(**raw)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls()
+
+    def with_action(self, action: PolicyAction) -> PolicyRecord:
+        """The same with `action` in the place of the one with its id."""
+        return replace(self, actions=tuple(action if one.id == action.id else one for one in self.actions))
+
+    def action(self, id: str) -> PolicyAction | None:
+        """The action of this id."""
+        return next((one for one in self.actions if one.id == id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPolicy:
+    """A policy's record, and whether its schedule asks for another look at its data."""
+
+    record: PolicyRecord
+    due: bool
+
+
+def observe_policies(
+    schedules: Iterable[tuple[str, float]], stored: Mapping[str, bytes], now: float
+) -> dict[str, ObservedPolicy]:
+    """The records of policies.
+
+    Args:
+        schedules: name of each policy, and how often its data is looked for, in seconds.
+        stored: the namespace `RECORDS`.
+        now: seconds since the epoch.
+    """
+    found = {}
+    for name, seconds in schedules:
+        record = PolicyRecord.decode(stored.get(name))
+        found[name] = ObservedPolicy(record, not 0 <= now - record.at < seconds)
+    return found
