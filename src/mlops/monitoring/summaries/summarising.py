@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -25,6 +25,7 @@ from mlops.monitoring.summaries.plans import (
 )
 from mlops.monitoring.summaries.reading import categories_of, numbers_of, plain, times_of
 from mlops.monitoring.summaries.segments import Partition, Places, Segment, partitions_of
+from mlops.monitoring.summaries.tally import added_types
 from mlops.monitoring.summaries.vectors import Flags, Integers
 from mlops.monitoring.summaries.windowed import (
     ColumnSummary,
@@ -66,6 +67,7 @@ def summarise(
     *,
     timestamp: str | None = None,
     first_row: int = 0,
+    text: bool = False,
     threads: int = 2,
 ) -> FileSummary:
     """Sum up rows. The same rows give the same bytes, however they are cut into batches and in whatever order.
@@ -77,6 +79,8 @@ def summarise(
         timestamp: the column with the event time (timestamp, date, ISO 8601 text, or seconds since 1970); needed
             for event windows and for seasons. It is summed up itself only where it is in the plan.
         first_row: the number of the first row, for row windows.
+        text: whether all values are texts because the format knows no types: then a text that can be read as the
+            reference's type is of that type.
         threads: columns summed up at the same time.
     Raises:
         ValueError: event windows without a timestamp.
@@ -84,7 +88,7 @@ def summarise(
     """
     if isinstance(windows, EventWindows) and timestamp is None:
         raise ValueError("windows of event time need the column of the timestamp")
-    tally = _Tally(plan, timestamp)
+    tally = _Tally(plan, timestamp, text)
     at = first_row
     if threads < 2:
         for batch in batches:
@@ -125,8 +129,9 @@ class _Column:
 
 
 class _Tally:
-    def __init__(self, plan: Plan, timestamp: str | None) -> None:
+    def __init__(self, plan: Plan, timestamp: str | None, text: bool) -> None:
         self._plan = plan
+        self._text = text
         self._timestamp = timestamp
         self._columns: dict[str, _Column] = {}
         self._rows: dict[Segment, int] = {}
@@ -202,7 +207,7 @@ class _Tally:
         count = _counter(column, plan, array, kind)
         for partition in partitions:
             for segment, summary in zip(partition.segments, count(partition), strict=True):
-                column.put(segment, summary)
+                column.put(segment, _typed(summary) if self._text and kind == "string" else summary)
 
     def summary(self, *, always: bool) -> FileSummary:
         """All windows, in order; `always` gives window 0 even where there is no row."""
@@ -229,6 +234,13 @@ class _Tally:
             earliest, latest = self._times.get(window, (None, None))
             windows[window] = WindowSummary(self._plan, whole, earliest, latest, slices, seasonal)
         return FileSummary(windows, self._all, self._undated)
+
+
+def _typed(summary: ColumnSummary) -> ColumnSummary:
+    """With texts told by what they can be read as."""
+    unread = summary.unparsable if isinstance(summary, NumericSummary) else 0
+    types = added_types([{summary.plan.type: summary.rows - unread}, {"string": unread} if unread else {}])
+    return replace(summary, types=types)
 
 
 def _counter(column: _Column, plan: ColumnPlan, array: Any, kind: str) -> Any:

@@ -1,0 +1,357 @@
+"""Performance of windows: rows with labels, those of the reference, and checks of concept drift over both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.errors import MlopsError, as_mlops_error
+from mlops.monitoring.evaluating import labelled
+from mlops.monitoring.evaluating.checking import told
+from mlops.monitoring.evaluating.files import Files, MakeTap
+from mlops.monitoring.evaluating.keys import digest_of
+from mlops.monitoring.evaluating.labelled import RowPlan, RowTap
+from mlops.monitoring.evaluating.values import DataFile, Subject, Summaries, Unread
+from mlops.monitoring.performance.concept_drift import (
+    chunks_of,
+    concept_drift,
+    estimated_drift,
+    meanwhile,
+    sums_of,
+)
+from mlops.monitoring.performance.estimates import cbpe
+from mlops.monitoring.performance.loss_drift import beside, loss_drift, losses
+from mlops.monitoring.performance.metrics import Metric, default_metric, metric_for
+from mlops.monitoring.performance.rows import (
+    Joined,
+    LabelRows,
+    joined,
+    labels_are_due,
+    latest_labels,
+)
+from mlops.monitoring.performance.sums import Sums
+from mlops.monitoring.summaries.plans import Plan
+from mlops.monitoring.summaries.summarising import summarise
+from mlops.monitoring.summaries.windowed import Group, WindowSummary
+from mlops.monitoring.verdicts import CheckVerdict
+from mlops.monitoring.windows import EventWindows, RowWindows, season_keys
+from mlops.resources.monitoring_checks import ConceptDrift
+
+Chunks = dict[str | None, list[Sums]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """The reference's rows: all of them, and in the parts that it is made of (None: it is cut as windows are)."""
+
+    rows: Joined
+    parts: tuple[Joined, ...] | None = None
+
+
+class Performances:
+    """Joins windows with labels and judges their performance.
+
+    Args:
+        subject: what is watched.
+        plan: what is kept of each row.
+        windows: of the policy.
+    """
+
+    def __init__(
+        self, subject: Subject, plan: RowPlan, windows: EventWindows | RowWindows, summaries: Summaries
+    ) -> None:
+        self.plan = plan
+        self.unread: list[Unread] = []
+        self._subject, self._windows, self._summaries = subject, windows, summaries
+        self._labels: tuple[str, LabelRows] | None = None
+        self._chunks: dict[Any, Chunks] = {}
+        self._chances: dict[int, NDArray[np.float64] | None] = {}
+        self._last: tuple[int, Joined] | None = None
+
+    def tap(self) -> MakeTap:
+        """Keeps rows of the files of predictions."""
+        return partial(RowTap, self.plan, self._windows, self._subject.predictions.columns.timestamp)
+
+    def labels_digest(self) -> str:
+        """Of the files of labels there are: as long as it is the same, no window has new labels."""
+        if self._subject.labels is None:
+            return ""
+        files = [(self._place[file], file.digest) for file in self._subject.labels.files]
+        return digest_of(sorted(files))
+
+    def rows_of(self, files: Files, start: int) -> Joined:
+        """A window's predictions with the labels there are."""
+        if self._last is not None and self._last[0] == start:
+            return self._last[1]
+        parts = list(files.kept("rows", start, labelled.decode))
+        if self._subject.labels is None:
+            found = labelled.ordered(
+                labelled.put_together([(one.rows, one.targets) for _, one in parts], self.plan)
+            )
+        else:
+            order = {file: place for place, file in enumerate(_in_order(self._subject.predictions.files))}
+            found = joined([(order[file], one.rows) for file, one in parts], self._latest(), start)
+            if not parts:
+                found = labelled.put_together([], self.plan)
+        self._last = (start, found)
+        return found
+
+    def are_due(self, labelled_rows: int, predicted: int, end: float | None, watermark: float | None) -> bool:
+        """Whether a window's labels are as complete as they get; those in the file of the predictions always are."""
+        labels = self._subject.spec.data.labels
+        if labels is None:
+            return True
+        delay = labels.max_delay
+        timed = None if delay is None or end is None else watermark
+        return labels_are_due(
+            predicted, labelled_rows, end=end or 0.0, watermark=timed, max_delay=delay or 0.0
+        )
+
+    def with_target(self, window: WindowSummary, rows: Joined) -> WindowSummary:
+        """The window with the joined labels as one more column."""
+        target = self.plan.roles.target
+        if self.plan.roles.inline or target is None or target not in window.plan.columns:
+            return window
+        found = _target_summary(self.plan, window.plan, target, rows)
+        columns = {**window.columns, target: found.columns[target]}
+        whole = Group(window.rows, {name: columns[name] for name in sorted(columns)})
+        seasons = dict(window.seasons)
+        for (season, part), group in found.seasons.items():
+            if part is None and (season, None) in seasons:
+                known = seasons[season, None]
+                seasons[season, None] = replace(known, cells={**known.cells, **group.cells})
+        return replace(window, whole=whole, seasons=seasons)
+
+    def judge(
+        self, check: ConceptDrift, base: Base | str, rows: Joined, *, predicted: int, due: bool
+    ) -> CheckVerdict:
+        """The verdict of a check of performance; `base` may be why there is none."""
+        layout, column = self.plan.layout, self.plan.roles.target or "*"
+        metric = metric_for(check.metric or default_metric(layout.task), layout.task)
+        if isinstance(base, str):
+            return told(check, "insufficient", base, column)
+        if not self.plan.roles.outputs:
+            return told(check, "insufficient", "the Dataset of predictions names no column of them", column)
+        if not np.isfinite(base.rows.rows.predictions).any() and not np.isfinite(base.rows.rows.scores).any():
+            why = "the reference has no predictions, and the model could not be asked for them"
+            return told(check, "insufficient", why, column)
+        if not base.rows.labelled:
+            return told(check, "insufficient", "the reference has no labels", column)
+        base = self._same_season(base, rows)
+        min_rows = self._subject.spec.window.min_rows
+        found = concept_drift(
+            check.name,
+            column,
+            metric,
+            max_drop=check.max_drop,
+            min_rows=min_rows,
+            window=sums_of(layout, rows, self.plan.slices),
+            reference=self._sums(base, rows.labelled),
+            predicted=predicted,
+            due=due,
+        )
+        for detector in check.loss if due else ():
+            run = loss_drift(
+                check.name,
+                column,
+                detector,
+                max_drop=check.max_drop,
+                min_rows=min_rows,
+                window=losses(layout, rows),
+                reference=losses(layout, base.rows),
+            )
+            found = beside(found, run)
+        if check.estimate and found.verdict in ("insufficient", "noData"):
+            found = meanwhile(found, self._estimated(check, column, metric, base, rows))
+        return found
+
+    def _estimated(
+        self, check: ConceptDrift, column: str, metric: Metric, base: Base, rows: Joined
+    ) -> CheckVerdict:
+        layout = self.plan.layout
+        if layout.task == "regression":
+            return replace(told(check, "insufficient", _NO_DLE, column), estimate=True)
+        if rows.rows.scores.shape[1] != layout.score_columns:
+            why = "performance is estimated from probabilities, of which there are none"
+            return replace(told(check, "insufficient", why, column), estimate=True)
+        known = base.rows
+        calibration = cbpe.calibrated(layout, known.rows.scores, known.targets)
+        chances = cbpe.out_of_fold(layout, known.rows.ids, known.rows.scores, known.targets)
+        if calibration is None or chances is None:
+            why = f"the reference has fewer than {cbpe.FEWEST_ROWS} labelled rows with probabilities"
+            return replace(told(check, "insufficient", why, column), estimate=True)
+        own = calibration.chances(rows.rows.scores)
+        every = np.lexsort((known.rows.ids, known.rows.times))
+        size = _size(len(rows.targets))
+        parts = np.array_split(every, max(1, len(every) // size))
+        chunks: Chunks = {}
+        for part in parts:
+            for label, sums in _expected(self.plan, known, chances, part).items():
+                chunks.setdefault(label, []).append(sums)
+        return estimated_drift(
+            check.name,
+            column,
+            metric,
+            "cbpe",
+            max_drop=check.max_drop,
+            min_rows=self._subject.spec.window.min_rows,
+            window=_expected(self.plan, rows, own, np.arange(len(rows.targets))),
+            reference=chunks,
+        )
+
+    def _same_season(self, base: Base, rows: Joined) -> Base:
+        """The reference's rows of the seasons that the window has."""
+        season = self._subject.spec.reference.season
+        if season == "none" or not len(rows.targets):
+            return base
+        wanted = np.unique(season_keys(rows.rows.times, season))
+        parts = (
+            None if base.parts is None else tuple(_of_seasons(part, season, wanted) for part in base.parts)
+        )
+        return Base(_of_seasons(base.rows, season, wanted), parts)
+
+    def _sums(self, base: Base, labelled_rows: int) -> Chunks:
+        """Sums of the reference in parts of about the window's size: that of the power of two below it."""
+        size = _size(labelled_rows)
+        key = (id(base.rows), size)
+        if key not in self._chunks:
+            known = Joined(base.rows.rows, base.rows.targets)
+            told_rows = _with_targets(known)
+            parts = chunks_of(told_rows, size) if base.parts is None else map(_with_targets, base.parts)
+            found: Chunks = {}
+            for part in parts:
+                for label, sums in sums_of(self.plan.layout, part, self.plan.slices).items():
+                    found.setdefault(label, []).append(sums)
+            self._chunks = {key: found}
+            self._held = base  # as long as its id is a key
+        return self._chunks[key]
+
+    def _latest(self) -> LabelRows:
+        digest = self.labels_digest()
+        if self._labels is None or self._labels[0] != digest:
+            self._labels = (digest, latest_labels(list(self._label_files())))
+        return self._labels[1]
+
+    def _label_files(self) -> Iterator[tuple[int, LabelRows]]:
+        table = self._subject.labels
+        assert table is not None
+        target, joined_on = table.columns.target, self.plan.roles.id
+        if joined_on not in table.types and table.columns.id is not None:
+            joined_on = table.columns.id
+        basis = digest_of(self.plan.digest, joined_on, target)
+        for file in _in_order(table.files):
+            if target is None or joined_on is None:
+                return
+            try:
+                yield self._place[file], self._read_labels(file, basis, joined_on, target)
+            except MlopsError as error:
+                self.unread.append(Unread(table.name, file.name, error))
+            except Exception as error:  # whatever reading raises stops only this file, and is told
+                self.unread.append(Unread(table.name, file.name, as_mlops_error(error, where=file.name)))
+
+    def _read_labels(self, file: DataFile, basis: str, joined_on: str, target: str) -> LabelRows:
+        key = f"labels:{file.digest}:{basis}"
+        known = self._summaries.get_many([key]).get(key)
+        if known is not None:
+            try:
+                return LabelRows.decode(known)
+            except MlopsError:  # cut off, or not ours: it is read again
+                pass
+        found = labelled.label_rows(file.batches([joined_on, target]), self.plan, joined_on, target)
+        self._summaries.put_many({key: found.encode()})
+        return found
+
+    @property
+    def _place(self) -> Mapping[DataFile, int]:
+        table = self._subject.labels
+        return {file: place for place, file in enumerate(_in_order(table.files))} if table else {}
+
+
+def rows_digest(rows: Joined) -> str:
+    """A hash of the labels of a window's rows."""
+    return hashlib.sha256(rows.rows.ids.tobytes() + rows.targets.tobytes()).hexdigest()
+
+
+def reference_rows(
+    batches: Callable[[], Iterator[Any]], plan: RowPlan, timestamp: str | None, key: str, summaries: Summaries
+) -> Joined:
+    """The rows of a reference table with targets and predictions, from the store or else from its files."""
+    name = f"rows:{key}:{plan.digest}"
+    found = labelled.decode(summaries.get_many([name]).get(name))
+    if found is None:
+        tap = RowTap(plan, None, timestamp, 0)
+        for batch in batches():
+            tap.add(batch)
+        found = tap.rows()
+        summaries.put_many({name: labelled.encode(found)})
+    return found
+
+
+_NO_DLE = "performance of values is estimated only where a sample of the features is kept"
+
+
+def _in_order(files: Sequence[DataFile]) -> list[DataFile]:
+    return sorted(files, key=lambda file: (file.position, file.name))
+
+
+def _size(rows: int) -> int:
+    return 1 << max(0, max(1, rows).bit_length() - 1)
+
+
+def _with_targets(rows: Joined) -> Joined:
+    known = np.isfinite(rows.targets)
+    return Joined(rows.rows.take(known), rows.targets[known])
+
+
+def _of_seasons(rows: Joined, season: Any, wanted: NDArray[np.int64]) -> Joined:
+    here = np.isin(season_keys(rows.rows.times, season), wanted)
+    return Joined(rows.rows.take(here), rows.targets[here])
+
+
+def _expected(
+    plan: RowPlan, rows: Joined, chances: NDArray[np.float64], places: NDArray[Any]
+) -> dict[str | None, Sums]:
+    """Sums of rows without labels, each as every class by its chance: of all and of each slice."""
+    layout = plan.layout
+    predictions, scores, slices = rows.rows.predictions, rows.rows.scores, rows.rows.slices
+
+    def of(chosen: NDArray[Any]) -> Sums:
+        return cbpe.expected(layout, predictions[chosen], scores[chosen], chances[chosen])
+
+    found: dict[str | None, Sums] = {None: of(places)}
+    for column, names in enumerate(plan.slices):
+        for code, label in sorted(names.items()):
+            found[label] = of(places[slices[places, column] == code])
+    return found
+
+
+def _target_summary(plan: RowPlan, whole: Plan, target: str, rows: Joined) -> WindowSummary:
+    """Joined labels summed up as the reference's target is."""
+    import pyarrow as pa
+
+    known = np.isfinite(rows.targets)
+    targets, times = rows.targets[known], rows.rows.times[known]
+    if plan.layout.task == "regression":
+        values = pa.array(targets)
+    else:
+        names = pa.array([*plan.layout.classes, "(a new class)"])
+        values = names.take(pa.array(targets.astype(np.int64)))
+    moments = pa.array(times, pa.timestamp("us", "UTC"))
+    time = f"{target} "  # a name that the target does not have
+    batch = pa.RecordBatch.from_arrays([values, moments], names=[target, time])
+    only = Plan({target: whole.columns[target]}, {}, whole.season)
+    timestamp = None if whole.season == "none" else time
+    found = summarise(
+        [batch.select([target]) if timestamp is None else batch], only, timestamp=timestamp, threads=1
+    )
+    summary = found.windows[0]
+    if target not in summary.columns:  # no row at all
+        empty = summarise([batch.slice(0, 0).select([target])], only, threads=1).windows[0]
+        return replace(summary, whole=Group(0, {**empty.columns}))
+    return summary

@@ -1,0 +1,60 @@
+"""What is read and what is judged again: no more than what is new, and the same whatever way it came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scored_loans import loans
+from scored_tables import Memory, Opened, assessed, known, spec, subject, table, written
+
+
+def days(folder: Path, count: int, first: int = 10, **rest: float) -> list[Path]:
+    return [
+        written(folder, f"day-{day:03}.parquet", loans(day, 400, day, **rest))
+        for day in range(first, first + count)
+    ]
+
+
+def reference(folder: Path) -> Path:
+    return written(folder, "train.parquet", loans(1, 3_000))
+
+
+def test_a_shift_of_a_column_is_found_in_its_window_only(tmp_path: Path) -> None:
+    paths = [*days(tmp_path, 3), *days(tmp_path, 1, 13, shift=1.0), *days(tmp_path, 1, 14)]
+    found = assessed(subject(spec(), table("train", [reference(tmp_path)]), table("scored", paths)))
+    assert [(one.start, one.verdict) for one in found.evaluations] == [
+        (10 * 86400, "quiet"),
+        (11 * 86400, "quiet"),
+        (12 * 86400, "quiet"),
+        (13 * 86400, "violated"),
+    ]
+    (moved,) = [one for one in found.evaluations[3].checks[0].columns if one.verdict == "violated"]
+    assert (moved.column, moved.detector) == ("income", "psi")
+    assert found.waiting == 1
+    assert found.windows == 4
+    assert found.files[13 * 86400][0][0] == "day-013.parquet"
+
+
+def test_nothing_new_opens_no_file_and_decodes_no_window(tmp_path: Path) -> None:
+    memory, opened = Memory(), Opened()
+    train = reference(tmp_path)
+    paths = days(tmp_path, 5)
+
+    def watched(count: int):  # type: ignore[no-untyped-def]
+        return subject(
+            spec(), table("train", [train], opened=opened), table("scored", paths[:count], opened=opened)
+        )
+
+    first = assessed(watched(4), memory)
+    stored = known(first)
+    opened.names.clear()
+    memory.reads.clear()
+    again = assessed(watched(4), memory, stored=stored)
+    assert again.evaluations == ()
+    assert opened.names == []
+    assert not [key for key in memory.reads if key.startswith("window:")]
+    more = assessed(watched(5), memory, stored=stored)
+    assert [one.start for one in more.evaluations] == [13 * 86400]
+    assert opened.names == ["day-014.parquet"]
+    read = [key for key in memory.reads if key.startswith("window:")]
+    assert len(read) < 5
