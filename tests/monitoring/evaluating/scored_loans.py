@@ -11,8 +11,6 @@ import pyarrow as pa
 def loans(
     seed: int, rows: int, day: float = 0.0, days: float = 1.0, *, shift: float = 0.0, flip: float = 0.0
 ) -> dict[str, Any]:
-    seed: int, rows: int, day: float = 0.0, days: float = 1.0, *, shift: float = 0.0, flip: float = 0.0
-) -> dict[str, Any]:
     """Columns of `rows` loans, made at times spread over `days` from `day` on; `flip`: share of defaults turned."""
     rng = np.random.default_rng(seed)
     income = rng.normal(shift, 1.0, rows)
