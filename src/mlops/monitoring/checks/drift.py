@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mlops.errors import MlopsError
+from mlops.monitoring.alibi.catalogue import OFFERED, AlibiDetector
 from mlops.monitoring.checks.pairs import Pair, against_the_rest, pairs, small_slices
+from mlops.monitoring.checks.row_measures import ALL_COLUMNS, Measure, Told, asked
 from mlops.monitoring.checks.significance import adjusted
-from mlops.monitoring.detectors import BinDetector, Binned, Measured, RowDetector, detector
+from mlops.monitoring.detectors import BinDetector, Binned, Detector, Measured, RowDetector, detector
 from mlops.monitoring.detectors.calibration import Calibration, calibrated
 from mlops.monitoring.samples import RowSample
 from mlops.monitoring.summaries.numeric import NumericSummary
@@ -19,7 +21,6 @@ from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
 
 FEWEST_VALUES = 20  # of a column in a window, below which nothing is said of it
-ALL_COLUMNS = "*"
 
 Calibrations = Mapping[tuple[str, str | None], Calibration | None]
 
@@ -57,6 +58,7 @@ def data_drift(
     *,
     calibrations: Calibrations | None = None,
     rows: RowSample | None = None,
+    alibi: Measure | None = None,
 ) -> CheckVerdict:
     """Whether the features' distributions moved: per column, in all rows and in each slice.
 
@@ -68,9 +70,10 @@ def data_drift(
     Args:
         columns: the features (default: all of the reference).
         calibrations: from `calibrate`, for `thresholds: calibrated`.
-        rows: for `settings.multivariate`.
+        rows: for detectors that need rows: `settings.multivariate`, and those of alibi-detect.
+        alibi: `Worker.measure`, for those of alibi-detect.
     """
-    return _drift("dataDrift", settings, reference, window, columns, calibrations, rows)
+    return _drift("dataDrift", settings, reference, window, columns, calibrations, rows, alibi)
 
 
 def target_drift(
@@ -80,9 +83,11 @@ def target_drift(
     columns: Sequence[str],
     *,
     calibrations: Calibrations | None = None,
+    rows: RowSample | None = None,
+    alibi: Measure | None = None,
 ) -> CheckVerdict:
     """Whether labels or predictions moved: `data_drift` of those `columns`, such as target, prediction and score."""
-    return _drift("targetDrift", settings, reference, window, columns, calibrations, None)
+    return _drift("targetDrift", settings, reference, window, columns, calibrations, rows, alibi)
 
 
 def calibrate(
@@ -124,13 +129,18 @@ def _drift(
     columns: Sequence[str] | None,
     calibrations: Calibrations | None,
     rows: RowSample | None,
+    alibi: Measure | None,
 ) -> CheckVerdict:
     if window.rows < max(1, settings.min_rows):
         verdict: Verdict = "noData" if not window.rows else "insufficient"
         return CheckVerdict(settings.name, kind, verdict, None, _check_threshold(settings), ())
-    judged = [
-        _judged(settings, pair, calibrations) for pair in pairs(reference, window, columns, settings.min_rows)
+    compared = [
+        pair
+        for pair in pairs(reference, window, columns, settings.min_rows)
+        if pair.slice is None or not isinstance(_chosen(settings, pair), AlibiDetector)  # of all rows only
     ]
+    told = _told(settings, compared, rows, alibi)
+    judged = [_judged(settings, pair, calibrations, told) for pair in compared]
     wanted = reference.plan.columns if columns is None else columns
     for name in wanted:
         if name not in window.columns or name not in reference.columns:
@@ -140,7 +150,7 @@ def _drift(
                 )
             )
     if settings.multivariate is not None:
-        judged.append(_Judged(_multivariate(settings, settings.multivariate, rows)))
+        judged.append(_Judged(_multivariate(settings, settings.multivariate, rows, told)))
     small = [
         _unjudged(ALL_COLUMNS, part, "", f"{count} rows, fewer than {settings.min_rows}")
         for part, count in small_slices(reference, window, settings.min_rows)
@@ -149,76 +159,128 @@ def _drift(
     return _checked(kind, settings, verdicts)
 
 
-def _judged(settings: DriftSettings, pair: Pair, calibrations: Calibrations | None) -> _Judged:
-    name = settings.numeric if isinstance(pair.reference, NumericSummary) else settings.categorical
+def _chosen(settings: DriftSettings, pair: Pair) -> Detector | MlopsError:
+    """The column's detector, or why there is none."""
+    try:
+        return detector(settings.numeric if _is_numeric(pair) else settings.categorical)
+    except MlopsError as error:  # an unknown detector: the rest is judged all the same
+        return error
+
+
+def _told(
+    settings: DriftSettings, compared: Sequence[Pair], rows: RowSample | None, alibi: Measure | None
+) -> dict[str, Told]:
+    """What alibi-detect says of columns, and of all of them."""
+    wanted: dict[str, AlibiDetector] = {}
+    for pair in compared:
+        chosen = _chosen(settings, pair)
+        if isinstance(chosen, AlibiDetector) and _why_not(pair) is None:
+            wanted[pair.column] = chosen
+    if settings.multivariate is not None and settings.multivariate in OFFERED:
+        wanted[ALL_COLUMNS] = OFFERED[settings.multivariate]
+    return asked(wanted, rows, alibi, len(compared) + 1)
+
+
+def _why_not(pair: Pair) -> str | None:
     why_not = pair.why_not()
     if why_not is None and pair.rows_with_values < FEWEST_VALUES:
         why_not = f"{pair.rows_with_values:.0f} values, fewer than {FEWEST_VALUES}"
+    return why_not
+
+
+def _judged(
+    settings: DriftSettings, pair: Pair, calibrations: Calibrations | None, told: Mapping[str, Told]
+) -> _Judged:
+    name = settings.numeric if _is_numeric(pair) else settings.categorical
+
+    def unjudged(note: str) -> _Judged:
+        return _Judged(_unjudged(pair.column, pair.slice, name, note))
+
+    why_not = _why_not(pair)
     if why_not is not None:
-        return _Judged(_unjudged(pair.column, pair.slice, name, why_not))
+        return unjudged(why_not)
+    chosen = _chosen(settings, pair)
+    if isinstance(chosen, RowDetector):
+        return unjudged("this detector compares all columns at once")
     calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
-    if calibrations is not None and calibration is None:
-        return _Judged(
-            _unjudged(pair.column, pair.slice, name, "too few windows of the reference to calibrate on")
+    if calibrations is not None and calibration is None and not isinstance(chosen, MlopsError):
+        few = isinstance(chosen, BinDetector)
+        return unjudged(
+            "too few windows of the reference to calibrate on"
+            if few
+            else "thresholds of it are not calibrated"
         )
-    try:
-        chosen = detector(name)
-        if not isinstance(chosen, BinDetector):
-            return _Judged(
-                _unjudged(pair.column, pair.slice, name, "this detector compares all columns at once")
-            )
-        measured = _measured(chosen, pair.binned())
-    except MlopsError as error:  # an unknown detector: the rest is judged all the same
-        return _Judged(replace(_unjudged(pair.column, pair.slice, name, error.what), verdict="error"))
+    match chosen:
+        case BinDetector():
+            measured: Told = _measured(chosen, pair.binned())
+        case AlibiDetector():
+            measured = told[pair.column]
+        case MlopsError():
+            measured = chosen
+    if isinstance(measured, MlopsError):
+        return _Judged(replace(_unjudged(pair.column, pair.slice, name, _said(measured)), verdict="error"))
+    if isinstance(measured, str):
+        return unjudged(measured)
     if not math.isfinite(measured.effect) or measured.p_value is None:
-        return _Judged(_unjudged(pair.column, pair.slice, name, measured.note or "it could not be measured"))
+        return unjudged(measured.note or "it could not be measured")
     if calibration is not None:
         measured = calibration.judged(measured)
+    assert not isinstance(chosen, MlopsError)
     threshold = settings.thresholds.get(name, chosen.threshold)
     notes = [measured.note] if measured.note else []
     if pair.cells is not None and pair.cells.covered < 1:
         notes.append(f"{1 - pair.cells.covered:.1%} of the rows are of seasons that the reference lacks")
-    return _Judged(
-        ColumnVerdict(
-            pair.column,
-            pair.slice,
-            name,
-            measured.effect,
-            threshold,
-            measured.p_value,
-            None,
-            "quiet",
-            "; ".join(notes) or None,
-        ),
-        calibration,
+    verdict = ColumnVerdict(
+        pair.column,
+        pair.slice,
+        name,
+        measured.effect,
+        threshold,
+        measured.p_value,
+        None,
+        "quiet",
+        "; ".join(notes) or None,
     )
+    return _Judged(verdict, calibration)
 
 
-def _measured(chosen: BinDetector, counts: Binned) -> Measured:
+def _is_numeric(pair: Pair) -> bool:
+    return isinstance(pair.reference, NumericSummary)
+
+
+def _said(error: MlopsError) -> str:
+    return f"{error.what}. {error.fix}" if error.fix else error.what
+
+
+def _measured(chosen: BinDetector, counts: Binned) -> Measured | MlopsError:
     try:
         return chosen.measure(counts)
     except Exception as error:  # a plug-in's own fault must stop only its columns
-        raise MlopsError(f"the detector {chosen.name} failed: {type(error).__name__}") from error
+        return MlopsError(f"the detector {chosen.name} failed: {type(error).__name__}")
 
 
-def _multivariate(settings: DriftSettings, name: str, rows: RowSample | None) -> ColumnVerdict:
+def _multivariate(
+    settings: DriftSettings, name: str, rows: RowSample | None, told: Mapping[str, Told]
+) -> ColumnVerdict:
     try:
         chosen = detector(name)
     except MlopsError as error:
         return replace(_unjudged(ALL_COLUMNS, None, name, error.what), verdict="error")
-    if rows is None or not isinstance(chosen, RowDetector):
-        return _unjudged(
-            ALL_COLUMNS,
-            None,
-            name,
-            "there are no rows to compare" if rows is None else "it compares one column",
-        )
-    try:
-        measured = chosen.measure(rows.reference, rows.window, rows.categorical, rows.seed)
-    except Exception as error:  # a plug-in's own fault, or a library's, must stop only this measure
-        return replace(
-            _unjudged(ALL_COLUMNS, None, name, f"it failed: {type(error).__name__}"), verdict="error"
-        )
+    if isinstance(chosen, AlibiDetector):
+        measured = told[ALL_COLUMNS]
+    elif rows is None:
+        measured = "there are no rows to compare"
+    elif isinstance(chosen, RowDetector):
+        try:
+            measured = chosen.measure(rows.reference, rows.window, rows.categorical, rows.seed)
+        except Exception as error:  # a plug-in's own fault, or a library's, must stop only this measure
+            measured = MlopsError(f"it failed: {type(error).__name__}")
+    else:
+        measured = "it compares one column"
+    if isinstance(measured, MlopsError):
+        return replace(_unjudged(ALL_COLUMNS, None, name, _said(measured)), verdict="error")
+    if isinstance(measured, str):
+        return _unjudged(ALL_COLUMNS, None, name, measured)
     if not math.isfinite(measured.effect) or measured.p_value is None:
         return _unjudged(ALL_COLUMNS, None, name, measured.note or "it could not be measured")
     threshold = settings.thresholds.get(name, chosen.threshold)

@@ -1,7 +1,8 @@
 """Detectors by name: those built in, and others that come with installed packages as entry points.
 
 An entry point of the group `mlops.detectors` names a `BinDetector` or a `RowDetector`; a policy asks for it by
-`package/name`, the names of its distribution and of the entry point, so it can shadow none that is built in.
+`package/name`, the names of its distribution and of the entry point, so it can shadow none that is built in. Those of
+alibi-detect are `alibi/<name>`: they are measured by a child process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import Stalled
+from mlops.monitoring.alibi.catalogue import OFFERED, AlibiDetector
 from mlops.monitoring.detectors.binned import Binned, Floats, Measured
 from mlops.monitoring.detectors.chi_square import chi_square
 from mlops.monitoring.detectors.domain_classifier import domain_classifier
@@ -49,7 +51,7 @@ class RowDetector:
     measure: Callable[[Floats, Floats, NDArray[np.bool_], int], Measured]
 
 
-Detector = BinDetector | RowDetector
+Detector = BinDetector | RowDetector | AlibiDetector
 
 _BUILT_IN: dict[str, Detector] = {
     found.name: found
@@ -67,12 +69,12 @@ _BUILT_IN: dict[str, Detector] = {
 
 def installed() -> tuple[str, ...]:
     """Names of all detectors that can be asked for, sorted."""
-    return tuple(sorted({*_BUILT_IN, *_others()}))
+    return tuple(sorted({*_BUILT_IN, *OFFERED, *_others()}))
 
 
 def detector(name: str) -> Detector:
     """The detector of this name. Raises Stalled if there is none or it cannot be loaded."""
-    built_in = _BUILT_IN.get(name)
+    built_in = _BUILT_IN.get(name) or OFFERED.get(name)
     if built_in is not None:
         return built_in
     entry = _others().get(name)
