@@ -255,28 +255,31 @@ class Controller(Looker):
         if not isinstance(dataset, Dataset):
             raise Stalled(f"there is no {key} any more", fix="Declare it again")
 
-        def read(dataset: Dataset, snapshot: Snapshot) -> RowFiles:
-            return rows_of(
+        def read(dataset: Dataset, snapshot: Snapshot) -> tuple[Dataset, RowFiles]:
+            found = rows_of(
                 dataset,
                 snapshot,
                 root=self.root,
                 substitute=lambda text: substitute(text, view.project, self.environ),
                 cache=self.state.namespace("digests"),
                 now=self.now,
+                digest=digest,
             )
-
-        found = read(dataset, snapshot)
-        if digest is None or found.digest == digest:
             return dataset, found
-        if revision is not None:
+
+        try:
+            return read(dataset, snapshot)
+        except Stalled as error:
+            if digest is None or revision is None:
+                raise
             then, loaded = self._read(revision)
             before = loaded.resources.get(key)
-            if isinstance(before, Dataset) and (found := read(before, then)).digest == digest:
-                return before, found
-        raise Stalled(
-            f"{key} is not what it was: the data with digest {digest[:19]}… is gone",
-            fix="Bring it back, pin a table's version, or name another Dataset in spec.reference.source",
-        )
+            if not isinstance(before, Dataset):
+                raise
+            try:
+                return read(before, then)
+            except Stalled:
+                raise error from None
 
 
 def _user() -> str:

@@ -217,8 +217,8 @@ class _Evaluating:
 
         dataset, rows = self.world.rows(name, digest, revision)
         files = tuple(DataFile(one.digest, one.name, 0, one.batches) for one in rows.files)
-        text = dataset.spec.format == "csv"
-        return Table(name, rows.digest, rows.types, files, dataset.spec.columns, text, dataset.spec.expect)
+        spec = dataset.spec
+        return Table(name, rows.digest, rows.types, files, spec.columns, rows.text, spec.expect)
 
     def _training_data(self) -> Table:
         """What the version was trained on: the experiment's dataset `train`, or its only one."""
@@ -239,13 +239,8 @@ class _Evaluating:
                 where=f"MonitoringPolicy/{self.policy}",
                 fix="Name a Dataset in spec.reference.source",
             )
-        digests = {
-            tag.removeprefix(DATASET_DIGEST): value
-            for tag, value in run.tags.items()
-            if tag.startswith(DATASET_DIGEST)
-        }
-        dataset = roles[role] if roles[role] in digests else next(iter(digests), roles[role])
-        return self._table(dataset, digests.get(dataset), run.tags.get(REVISION_TAG))
+        digest = run.tags.get(f"{DATASET_DIGEST}{role}")
+        return self._table(roles[role], digest, run.tags.get(REVISION_TAG))
 
     def _window(self, start: float, assessed: Assessed) -> Window:
         evaluation = next(one for one in assessed.evaluations if one.start == start)
@@ -307,9 +302,8 @@ class _Evaluating:
                 case Rollback():
                     action = _action(one, "rollback", "due", "")
             if over and action.type != "alert":
-                action = replace(
-                    action, state="dropped", message="it had cleared before the policy was first evaluated"
-                )
+                why = "it had cleared before the policy was first evaluated"
+                action = replace(action, state="dropped", message=why)
             known[one.id] = action
         reason, message = "NoData", "no window is closed yet"
         windows = self.kept.of(self.number)

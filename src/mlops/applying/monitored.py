@@ -1,4 +1,4 @@
-"""What is kept of a policy between evaluations: in the state, in one transaction, and in MLflow, from where it comes back.
+"""What is kept of a policy between evaluations: in the state, in one transaction, and in MLflow, to come back from.
 
 The state is a cache. What an evaluation said and what was decided then also stands in the evaluation's run, so that a
 lost state is built again from there: nothing that was decided is decided, or done, a second time.
@@ -33,7 +33,7 @@ def space(policy: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window as it was evaluated last: the evaluation, the digest of its rows, its files, and the run that tells it."""
+    """A window as it was evaluated last: what was said, the digest of its rows, its files, the run that tells it."""
 
     version: str
     evaluation: Evaluation
@@ -179,13 +179,10 @@ def window_documents(kept: Kept, version: str | None) -> list[dict[str, Any]]:
     documents = []
     for window in kept.of(version):
         one = window.evaluation
-        checks = [
-            {
-                **check.document(),
-                "fired": any(since <= one.start < until for since, until in firing.get(check.name, ())),
-            }
-            for check in one.checks
-        ]
+        checks = []
+        for check in one.checks:
+            fired = any(since <= one.start < until for since, until in firing.get(check.name, ()))
+            checks.append({**check.document(), "fired": fired})
         rows = window.time is not None
         documents.append(
             {

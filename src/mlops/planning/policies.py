@@ -75,9 +75,10 @@ def policy(context: Context, resource: MonitoringPolicy) -> Assessment:
         status=status,
         message=_summary(record),
     )
-    if not steps and record.verdict != "Healthy":  # the resource is as git says; what it watches is not well
-        return replace(made, health="Degraded" if record.verdict == "Degraded" else "Unknown")
-    return made
+    if record.verdict == "Degraded":
+        return replace(made, health="Degraded")
+    # The resource is as git says; nothing is known of what it watches.
+    return replace(made, health="Unknown") if not steps and record.verdict == "Unknown" else made
 
 
 def inputs_of(resource: MonitoringPolicy, version: str, digests: dict[str, str]) -> str:
