@@ -152,17 +152,17 @@ def _spliced(text: str, node: _Node, path: FieldPath, value: Plain) -> str | Non
         return None
     anchor = f"&{node.anchor} " if node.anchor and node.kind == "scalar" else ""
     gap = " " if node.start == node.end and text[node.start - 1 : node.start] == ":" else ""
-    return text[: node.start] + gap + anchor + _written(value, node.style) + text[node.end :]
+    return text[: node.start] + gap + anchor + as_yaml(value, node.style) + text[node.end :]
 
 
 def _added(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
     names = [name for name in path if isinstance(name, str)]
     if len(names) != len(path):
         return None
-    field = _written(value)
+    field = as_yaml(value)
     for name in reversed(names[1:]):
-        field = f"{{{_written(name)}: {field}}}"
-    field = f"{_written(names[0])}: {field}"
+        field = f"{{{as_yaml(name)}: {field}}}"
+    field = f"{as_yaml(names[0])}: {field}"
     if node.empty or (node.kind == "mapping" and node.flow and not node.fields):
         gap = " " if text[node.start - 1 : node.start] == ":" else ""
         return text[: node.start] + gap + f"{{{field}}}" + text[node.end :]
@@ -179,7 +179,7 @@ def _added(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
     return text[:line_end] + newline + field + text[line_end:]
 
 
-def _written(value: Plain, style: str = "") -> str:
+def as_yaml(value: Plain, style: str = "") -> str:
     """A value as YAML text on one line, in quotes where it had some or needs them."""
     if not isinstance(value, str):
         return json.dumps(value)
