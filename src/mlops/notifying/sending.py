@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NoReturn
@@ -20,7 +22,8 @@ from mlops.notifying.message import Message
 TIMEOUT: Final = 30.0  # seconds for one address
 
 _CHILD: Final = Path(__file__).with_name("child.py")
-_GRACE: Final = 2.0  # seconds to write an order into a pipe and to collect a killed child
+_TICK: Final = 0.2  # seconds between two looks at whether to stop
+_GRACE: Final = 2.0  # seconds to collect a killed child
 # What a service is reached by; no secret of this process's own.
 _PASSED_ON: Final = re.compile(
     r"PATH|HOME|LANG|LC_ALL|TZ|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE"
@@ -35,6 +38,7 @@ def send(
     *,
     where: str,
     timeout: float = TIMEOUT,
+    stop: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Send `message` to one Apprise URL, which stands in no error, argument or environment of a process.
@@ -44,6 +48,7 @@ def send(
         message: what to say.
         where: how errors call the address, such as `Notifier/team (url 1)`.
         timeout: seconds, after which the child is killed.
+        stop: once it is set, the child is killed and `Transient` raised.
         environ: of it, only proxies, certificates and the like reach the child.
 
     Raises:
@@ -59,12 +64,12 @@ def send(
         "timeout": timeout,
     }
     child = _start({name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}, where)
+    until = time.monotonic() + timeout
     try:
-        answer, _ = child.communicate(json.dumps(order).encode(), timeout=timeout)
+        answer = _answer(child, json.dumps(order).encode(), until, stop)
     except subprocess.TimeoutExpired:
-        raise Transient(
-            f"the service did not answer within {timeout:g} s", where=where, fix="It is tried again"
-        ) from None
+        what = "stopped" if time.monotonic() < until else f"the service did not answer within {timeout:g} s"
+        raise Transient(what, where=where, fix="It is tried again") from None
     finally:
         _end(child)
     try:
@@ -95,6 +100,21 @@ def _start(environ: dict[str, str], where: str) -> subprocess.Popen[bytes]:
         raise Transient(
             f"no process could be started ({error.strerror})", where=where, fix="It is tried again"
         ) from None
+
+
+def _answer(
+    child: subprocess.Popen[bytes], order: bytes, until: float, stop: threading.Event | None
+) -> bytes:
+    """What the child says. Raises `TimeoutExpired` at `until` (monotonic seconds), or when told to stop."""
+    unsent: bytes | None = order
+    while True:
+        left = max(0.0, until - time.monotonic())
+        try:
+            return child.communicate(unsent, timeout=min(left, _TICK) if stop else left)[0]
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until or (stop and stop.is_set()):
+                raise
+            unsent = None  # the pipe has the order, or goes on taking it
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
