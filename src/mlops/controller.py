@@ -10,7 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
 from mlops.planning.context import APPLIED_GOOD, Options, marked, revision_in_force
-from mlops.resources import Dataset, Key
+from mlops.resources import Dataset, Key, Notifier
 from mlops.state import Holder
 from mlops.view import View
 from mlops.workspace import OtherStores
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.applying.world import Progress, Waits, World
     from mlops.data import Materialised
     from mlops.data.rows import RowFiles
+    from mlops.notifying.deliveries import Delivery, Outcome
     from mlops.planning.plan import Plan
     from mlops.source.snapshot import Snapshot
 
@@ -243,6 +244,28 @@ class Controller(Looker):
             copies=self.home / "data",
             now=self.now,
         )
+
+    def deliveries(self, view: View) -> list[Delivery]:
+        """The messages that are to be sent now; what cannot be sent at all is marked. For the holder of the lease."""
+        from mlops.notifying.outbox import Outbox
+        from mlops.notifying.deliveries import prepare
+
+        notifiers = {
+            key.name: one for key, one in view.desired.resources.items() if isinstance(one, Notifier)
+        }
+        outbox = Outbox(self.state, redact=self.redactor.redact)
+        due = outbox.due(self.now(), notifiers)
+        ready, held = prepare(due, notifiers, lambda text: substitute(text, view.project, self.environ))
+        self.mark(held)
+        return ready
+
+    def mark(self, ended: Iterable[Outcome]) -> None:
+        """Write down what came of messages. For the holder of the lease."""
+        from mlops.notifying.outbox import Outbox
+
+        rows = [one.marked(self.now()) for one in ended]
+        if rows:
+            Outbox(self.state, redact=self.redactor.redact).mark(rows)
 
     def _rows(
         self, view: View, name: str, digest: str | None, revision: str | None

@@ -100,9 +100,20 @@ def _with_windows(made: Assessment, state: StateReader) -> Assessment:
     if made.key.kind != "MonitoringPolicy" or not made.status.get("version"):
         return made
     from mlops.applying.monitored import Kept, window_documents
+    from mlops.notifying.outbox import rows_in
+    from mlops.notifying.rows import delivered
 
     windows = window_documents(Kept.read(state, made.key.name), made.status["version"])
-    return replace(made, status={**made.status, "windows": windows})
+    actions = made.status["actions"]
+    if any(action["state"] == "pending" for action in actions):
+        rows = rows_in(state)
+        actions = [
+            {**action, "state": delivered(action["id"], rows) or action["state"]}
+            if action["type"] == "alert"
+            else action
+            for action in actions
+        ]
+    return replace(made, status={**made.status, "windows": windows, "actions": actions})
 
 
 def _time(text: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlops.applying.monitored import Kept, Window, told
 from mlops.applying.outcomes import Done, Outcome
@@ -331,8 +331,36 @@ class _Evaluating:
         )
 
     def _messages(self, found: Evaluated) -> Mapping[str, Mapping[str, bytes]]:
-        """The outbox rows of alerts that were decided now."""
-        return {}
+        """The rows of the outbox for alerts that nobody was told of yet."""
+        from mlops.monitoring.deciding import Alert
+        from mlops.monitoring.reporting import picture
+        from mlops.notifying.outbox import Outbox
+        from mlops.notifying.wording import message
+
+        world = self.world
+        outbox = Outbox(world.state, redact=world.redactor.redact)
+        puts: dict[str, dict[str, bytes]] = {}
+        evaluations = [window.evaluation for window in found.windows]
+        for alert in found.decision.actions:
+            action = self.record.action(alert.id)
+            if not isinstance(alert, Alert) or action is None or action.state != "pending":
+                continue
+            told = [
+                notifier
+                for name in alert.notify
+                if isinstance(notifier := world.desired.resources.get(Key("Notifier", name)), Notifier)
+            ]
+            until = [one for one in evaluations if one.start <= alert.at]
+            text = message(
+                alert,
+                policy=self.resource,
+                evaluation=until[-1] if until else None,
+                did=_did(self.record, alert.check),
+                picture=picture(alert.check, until, unit=_unit(self.resource)),
+            )
+            for namespace, rows in outbox.rows_for(alert.id, text, told, world.now()).items():
+                puts.setdefault(namespace, {}).update(rows)
+        return puts
 
     def _tell(
         self, windows: Iterable[Window], watched: Watched, decision: Decision, assessed: Assessed
@@ -433,9 +461,26 @@ def about(project: str, revision: str, resource: MonitoringPolicy, version: str)
         reference=reference if isinstance(reference, str) else " ".join(map(str, reference)),
         window=f"{spec.window.rows} rows" if spec.window.size is None else render_duration(spec.window.size),
         engine=__version__,
-        unit="rows" if spec.window.size is None else "time",
+        unit=_unit(resource),
         revision=revision,
     )
+
+
+def _unit(resource: MonitoringPolicy) -> Literal["time", "rows"]:
+    return "rows" if resource.spec.window.size is None else "time"
+
+
+def _did(record: PolicyRecord, check: str) -> list[str]:
+    """What is done about a check that fired, a sentence each."""
+    sentences = []
+    for action in record.actions:
+        if action.type == "alert" or action.check != check or action.state in ("proposed", "failed"):
+            continue
+        what = "a retraining" if action.type == "retrain" else "a rollback"
+        why = f" ({action.message})" if action.message else ""
+        words = {"due": f"{what} is proposed on a branch", "blocked": f"{what} is held back{why}"}
+        sentences.append(words.get(action.state, f"{what}: {action.state}{why}"))
+    return sentences
 
 
 def _action(one: Alert | Retrain | Rollback, kind: str, state: str, message: str) -> PolicyAction:

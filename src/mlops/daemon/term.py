@@ -17,6 +17,7 @@ from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.applying.status import Failure, Recorder
 from mlops.applying.world import Waits, World
 from mlops.daemon import wakeups
+from mlops.daemon.alerts import Alerts
 from mlops.daemon.following import Following, Head
 from mlops.daemon.journal import Journal
 from mlops.daemon.retries import Rest, Retries
@@ -59,6 +60,7 @@ class Term:
     beside: Beside = field(init=False)
     wishes: Wishes = field(init=False)
     tidying: Tidying = field(init=False)
+    alerts: Alerts = field(init=False)
     _world: World | None = None  # of the walk under way
     _ending: set[str] = field(default_factory=set)  # runs of jobs that are being ended, told once
     _tried: float = float("-inf")  # when the last pass tried what was due
@@ -77,6 +79,7 @@ class Term:
         )
         self.wishes = Wishes(controller, self.following, self.beside, self.working_tree)
         self.tidying = Tidying(controller)
+        self.alerts = Alerts(controller, lambda: self.wake(wakeups.ENDED))
 
     def outdated(self, head: str | None) -> bool:
         """Whether the walk under way gives way to `head`; where commits come all the time, not for ever."""
@@ -109,6 +112,7 @@ class Term:
     def close(self, *, cancel: bool, patience: float) -> None:
         """Leave the jobs to whoever leads next, or end them; what ended meanwhile is still recorded."""
         self.beside.close(cancel=cancel, patience=patience)
+        self.alerts.close(mark=self.lease.held, patience=0.0)
         if self.lease.held:
             self._record_ended(self.beside.take_ended())
 
@@ -161,6 +165,8 @@ class Term:
             self._record(view, applied, after)
         self._hurried = self._hurried + 1 if world.stop.is_set() else 0
         self.view = after or view
+        self.lease.check()
+        self.alerts.tend(self.view)
         resting = self._resting(self.view.planned.plan, controller.monotonic())
         interrupted = world.stop.is_set()
         self.wishes.answer(self.view, resting, interrupted=interrupted, problem=self.head.problem)
@@ -276,7 +282,8 @@ class Term:
 
     def due(self) -> float | None:
         """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
-        return min((at for at in (self.retries.due(self._tried), self._soon) if at is not None), default=None)
+        moments = (self.retries.due(self._tried), self._soon, self.alerts.due())
+        return min((at for at in moments if at is not None), default=None)
 
     def _record_ended(self, ended: list[Ended]) -> None:
         self._link(ended)
