@@ -239,6 +239,16 @@ CHECK = "checks: [{{name: a, type: {}}}]"
             "than 0",
         ),
         (
+            {"checks": CHECK.format("upstreamChange, thresholds: {unitRatio: 2}")},
+            "spec.checks[0].thresholds.unitRatio",
+            "has no threshold",
+        ),
+        (
+            {"checks": CHECK.format("dataDrift, multivariate: alibi/mmdOnline")},
+            "spec.checks[0].multivariate",
+            "Did you mean alibi/mmd?",
+        ),
+        (
             {"checks": CHECK.format("upstreamChange, detectors: [schema], thresholds: {nullRate: 0.1}")},
             "spec.checks[0].thresholds.nullRate",
             "It uses schema",

@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     WithJsonSchema,
+    field_validator,
 )
 
 from mlops.resources.document import Boolean, Name, Number, Section, refuse
@@ -30,11 +31,9 @@ MULTIVARIATE = ("domainClassifier",)
 UpstreamDetector = Literal[
     "schema", "nullRate", "newCategory", "constant", "unitRatio", "tailExceedance", "expect"
 ]
+WITH_THRESHOLD = ("nullRate", "newCategory", "tailExceedance")
 UPSTREAM: tuple[UpstreamDetector, ...] = get_args(UpstreamDetector)
-ALIBI = (
-    *("ks", "cvm", "chiSquare", "fet", "tabular", "mmd", "lsdd", "classifier", "spotTheDiff"),
-    *("mmdOnline", "lsddOnline", "cvmOnline", "fetOnline"),
-)  # fmt: skip
+ALIBI = ("ks", "cvm", "chiSquare", "fet", "tabular", "mmd", "lsdd", "classifier", "spotTheDiff")
 CLASSIFICATION_METRICS = ("accuracy", "f1", "rocAuc", "averagePrecision", "logLoss", "brier")
 REGRESSION_METRICS = ("rmse", "mae", "mape", "r2")
 SCORED_METRICS = ("rocAuc", "averagePrecision", "logLoss", "brier")  # made of probabilities
@@ -130,6 +129,15 @@ class UpstreamChange(_Check):
         description="Effects from which on it is a change, by detector. Default: `{nullRate: 0.02, newCategory: "
         "0.005, tailExceedance: 0.01}`.",
     )
+
+    @field_validator("thresholds")
+    @classmethod
+    def _of_parts_that_have_one(cls, thresholds: Mapping[str, float]) -> Mapping[str, float]:
+        for name in thresholds:
+            if name not in WITH_THRESHOLD:
+                fix = f"Only {', '.join(WITH_THRESHOLD)} have one."
+                raise refuse(f"{shown(name)} has no threshold", fix, at=(name,), on_key=True)
+        return thresholds
 
 
 class DataDrift(_Check):

@@ -250,7 +250,7 @@ def test_seattles_thermometer_in_fahrenheit_is_told_in_any_month_and_a_warm_year
     plan = plan_of({"temp_max": rows(before)["temp_max"]}, season=season)
     base = summed(plan, rows(before), "at")
     own = [summed(plan, rows(months == month), "at") for month in np.unique(months[before])]
-    calibrations = calibrate(DriftSettings("own", numeric="ks"), own, ["temp_max"])
+    calibrations = calibrate(DriftSettings("own", numeric="ks", min_rows=100), own, ["temp_max"])
     settings = UpstreamSettings("upstream", min_rows=20)
     told = 0
     for month in np.arange("2015-01", "2016-01", dtype="datetime64[M]"):

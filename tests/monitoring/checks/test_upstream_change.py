@@ -185,3 +185,46 @@ def test_the_check_says_how_many_changes_there_are() -> None:
         2.0,
         1.0,
     )
+
+
+def test_only_the_parts_that_are_asked_for_look() -> None:
+    draw = np.random.default_rng(30)
+    prices = draw.lognormal(3, 1, 4_000)
+    reference = {"price": prices, "kind": draw.choice(["a", "b"], 4_000), "gone": prices}
+    window = {
+        "price": np.where(np.arange(2_000) < 100, np.nan, prices[:2_000] * 655.957),
+        "kind": ["new"] * 2_000,
+    }
+    everything = {one.detector for one in violated(upstream(reference, window))}
+    assert everything == {"schema", "nullRate", "newCategory", "unitRatio", "constant"}
+    for part in sorted(everything):
+        only = UpstreamSettings("upstream", detectors=(part,), min_rows=100)
+        assert {one.detector for one in upstream(reference, window, only).columns} == {part}
+    told = upstream_change(
+        UpstreamSettings("upstream", detectors=("constant",), min_rows=100),
+        *beside(reference, window),
+        expectations=["fewer rows than expected"],
+    )
+    assert {one.detector for one in told.columns} == {"constant"}
+
+
+def test_thresholds_of_a_policy_take_the_place_of_the_parts_own() -> None:
+    draw = np.random.default_rng(31)
+    values = draw.lognormal(3, 0.5, 4_000)
+    reference = {"x": values, "y": values, "kind": ["a"] * 4_000}
+    window = {
+        "x": np.where(np.arange(2_000) < 200, np.nan, values[:2_000]),
+        "y": np.where(np.arange(2_000) < 100, values[:2_000] * 655.957, values[:2_000]),
+        "kind": np.where(np.arange(2_000) < 60, "new", "a"),
+    }
+    assert {one.detector for one in violated(upstream(reference, window))} == {
+        "nullRate",
+        "newCategory",
+        "tailExceedance",
+    }
+    wider = {"nullRate": 0.2, "newCategory": 0.05, "tailExceedance": 0.08}
+    for part, threshold in wider.items():
+        settings = UpstreamSettings("upstream", thresholds={part: threshold}, min_rows=100)
+        found = upstream(reference, window, settings)
+        assert part not in {one.detector for one in violated(found)}
+        assert {one.threshold for one in found.columns if one.detector == part} == {threshold}

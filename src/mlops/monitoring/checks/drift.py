@@ -46,7 +46,7 @@ class DriftSettings:
     multivariate: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
     share: float | None = None
-    min_rows: int = 1000
+    min_rows: int = field(kw_only=True)
     q: float = 0.05
 
 

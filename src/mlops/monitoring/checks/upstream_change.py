@@ -9,19 +9,18 @@ from mlops.monitoring.checks.cumulative import SMIRNOV
 from mlops.monitoring.checks.drift import Calibrations
 from mlops.monitoring.checks.pairs import Pair, pairs
 from mlops.monitoring.checks.significance import adjusted
+from mlops.monitoring.checks.upstream import new_category, null_rate, tail_exceedance
 from mlops.monitoring.checks.upstream.constant import constant
 from mlops.monitoring.checks.upstream.expect import expect
 from mlops.monitoring.checks.upstream.findings import Finding
-from mlops.monitoring.checks.upstream.new_category import new_category
-from mlops.monitoring.checks.upstream.null_rate import null_rate
 from mlops.monitoring.checks.upstream.schema import schema
-from mlops.monitoring.checks.upstream.tail_exceedance import tail_exceedance
 from mlops.monitoring.checks.upstream.unit_ratio import unit_ratio
 from mlops.monitoring.detectors.calibration import Calibration
 from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
 
 TYPE = "upstreamChange"
+PARTS = ("schema", "nullRate", "newCategory", "constant", "unitRatio", "tailExceedance", "expect")
 _THRESHOLD = 1.0  # one change is enough
 
 
@@ -32,13 +31,18 @@ class UpstreamSettings:
     Args:
         name: of the check in its policy.
         units: what columns are declared to be in, which narrows the known factors.
+        detectors: which parts look (default: all).
+        thresholds: effects from which on `nullRate`, `newCategory` and `tailExceedance` are a change; their own where
+            not named.
         min_rows: fewest rows of a window, or of a slice, that are judged.
         q: how many of the changes found may be false, as a share (Benjamini-Hochberg).
     """
 
     name: str
     units: Mapping[str, str] = field(default_factory=dict)
-    min_rows: int = 1000
+    detectors: Collection[str] = PARTS
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    min_rows: int = field(kw_only=True)
     q: float = 0.05
 
 
@@ -66,9 +70,10 @@ def upstream_change(
         return CheckVerdict(settings.name, TYPE, verdict, None, _THRESHOLD, ())
     wanted = list(reference.plan.columns if columns is None else columns)
     findings = [*expect(expectations), *schema(reference, window, wanted)]
+    findings = [one for one in findings if one.part in settings.detectors]
     for pair in pairs(reference, window, wanted, settings.min_rows):
         calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
-        findings += _of_column(pair, settings.units.get(pair.column), calibration)
+        findings += _of_column(settings, pair, calibration)
     judged = _judged(findings, settings.q)
     changes = sum(one.verdict == "violated" for one in judged)
     return CheckVerdict(
@@ -76,15 +81,27 @@ def upstream_change(
     )
 
 
-def _of_column(pair: Pair, unit: str | None, calibration: Calibration | None) -> list[Finding]:
-    found = [null_rate(pair)]
+def _of_column(settings: UpstreamSettings, pair: Pair, calibration: Calibration | None) -> list[Finding]:
+    asked, unit = settings.detectors, settings.units.get(pair.column)
+    rates, news, tails = (
+        settings.thresholds.get(part, own)
+        for part, own in (
+            ("nullRate", null_rate.THRESHOLD),
+            ("newCategory", new_category.THRESHOLD),
+            ("tailExceedance", tail_exceedance.THRESHOLD),
+        )
+    )
+    found = [null_rate.null_rate(pair, rates)] if "nullRate" in asked else []
     if pair.why_not() is None:
         # As many independent rows as would be as far from the reference by chance.
         worth = None if calibration is None else (SMIRNOV / max(calibration.limit(0.05), 1e-3)) ** 2
-        whole = unit_ratio(pair, unit, worth)
-        found += [whole, new_category(pair), constant(pair)]
-        if whole is None or not whole.changed:  # all rows changed: none of them are a part
-            found.append(tail_exceedance(pair, unit))
+        whole = unit_ratio(pair, unit, worth) if {"unitRatio", "tailExceedance"} & set(asked) else None
+        found.append(whole if "unitRatio" in asked else None)
+        found.append(new_category.new_category(pair, news) if "newCategory" in asked else None)
+        found.append(constant(pair) if "constant" in asked else None)
+        # Where all rows changed their unit none of them are a part.
+        if "tailExceedance" in asked and (whole is None or not whole.changed):
+            found.append(tail_exceedance.tail_exceedance(pair, unit, tails))
     return [one for one in found if one is not None]
 
 

@@ -108,11 +108,13 @@ def _upstream(
     reference: WindowSummary,
 ) -> CheckVerdict:
     units = {name: known.unit for name, known in spec.columns.overrides.items() if known.unit is not None}
-    settings = UpstreamSettings(check.name, units, min_rows=spec.window.min_rows)
+    settings = UpstreamSettings(
+        check.name, units, check.detectors, check.thresholds, min_rows=spec.window.min_rows
+    )
     phrases = broken(expect, compared.window) if "expect" in check.detectors else []
     calibrations = None
     if any(isinstance(other, DataDrift) and other.thresholds == "calibrated" for other in spec.checks):
-        calibrations = compared.calibrations.of(DriftSettings(check.name, "ks"), roles.features)
+        calibrations = compared.calibrations.of(DriftSettings(check.name, "ks", min_rows=1), roles.features)
     return upstream_change(
         settings,
         reference,
@@ -133,7 +135,7 @@ def _data(
         check.multivariate,
         _thresholds(check.thresholds),
         check.share,
-        spec.window.min_rows,
+        min_rows=spec.window.min_rows,
     )
     calibrated = check.thresholds == "calibrated"
     return data_drift(

@@ -11,8 +11,8 @@ THRESHOLD = 0.005
 _NAMED = 3
 
 
-def new_category(pair: Pair) -> Finding | None:
-    """The share of the most frequent category that the reference does not have; a change from 0.5 % on.
+def new_category(pair: Pair, threshold: float = THRESHOLD) -> Finding | None:
+    """The share of the most frequent category that the reference does not have; a change from `threshold` on.
 
     Where the reference has too many categories to know them all, those it counted among its own unknown ones are not
     new. None for columns that are not categories.
@@ -22,7 +22,7 @@ def new_category(pair: Pair) -> Finding | None:
         return None
     if not reference.values or not window.values:
         return None
-    enough = THRESHOLD * window.values
+    enough = threshold * window.values
     unknown = dict(zip(reference.unseen.names, reference.unseen.counts.tolist(), strict=True))
     # A category without a name may be any of the reference's nameless ones.
     nameless = 0 if reference.unseen.spilled is None else int(reference.unseen.spilled.max())
@@ -32,9 +32,9 @@ def new_category(pair: Pair) -> Finding | None:
         if (nameless if name is None else unknown.get(name, 0)) * window.values < rows * reference.values / 10
     ]
     if not new:
-        return Finding(pair.column, pair.slice, "newCategory", 0.0, THRESHOLD, False, 1.0)
+        return Finding(pair.column, pair.slice, "newCategory", 0.0, threshold, False, 1.0)
     share = new[0][1] / window.values
-    changed = share >= THRESHOLD
+    changed = share >= threshold
     told = [f"{_shown(name)} ({rows / window.values:.1%})" for name, rows in new if rows >= enough]
     more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
     return Finding(
@@ -42,7 +42,7 @@ def new_category(pair: Pair) -> Finding | None:
         pair.slice,
         "newCategory",
         share,
-        THRESHOLD,
+        threshold,
         changed,
         more_than(share, window.values, 0.0, reference.values),
         f"new: {', '.join(told[:_NAMED])}{more}" if changed else None,

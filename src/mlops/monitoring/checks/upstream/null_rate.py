@@ -9,10 +9,10 @@ from mlops.monitoring.checks.upstream.findings import Finding
 THRESHOLD = 0.02
 
 
-def null_rate(pair: Pair) -> Finding | None:
+def null_rate(pair: Pair, threshold: float = THRESHOLD) -> Finding | None:
     """The share of rows without a usable value (null, NaN, infinite, text that is no number), less the reference's.
 
-    A change from +2 points on. None for a column whose values are not looked into.
+    A change from `threshold` on. None for a column whose values are not looked into.
     """
     if pair.cells is None or pair.usable is None:
         return None
@@ -21,7 +21,7 @@ def null_rate(pair: Pair) -> Finding | None:
     p_value = more_than(now, rows, before, size)
     note = f"{now:.1%} of the rows have no usable value, {before:.1%} in the reference"
     rise = now - before
-    changed = rise >= THRESHOLD
+    changed = rise >= threshold
     return Finding(
-        pair.column, pair.slice, "nullRate", rise, THRESHOLD, changed, p_value, note if changed else None
+        pair.column, pair.slice, "nullRate", rise, threshold, changed, p_value, note if changed else None
     )

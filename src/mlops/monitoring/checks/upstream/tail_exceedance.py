@@ -37,10 +37,10 @@ class _Beyond:
     ratio: tuple[float, str | None] | None
 
 
-def tail_exceedance(pair: Pair, unit: str | None = None) -> Finding | None:
+def tail_exceedance(pair: Pair, unit: str | None = None, threshold: float = THRESHOLD) -> Finding | None:
     """The share of rows beyond the reference's 0.1 % or 99.9 % quantile, while the rest still looks like it.
 
-    A change from 1 % of the rows on, at one end, when the rows within keep their distribution (Kolmogorov-Smirnov
+    A change from `threshold` on, at one end, when the rows within keep their distribution (Kolmogorov-Smirnov
     distance at most 0.1, or sampling noise where that is more) and those beyond stand apart: a tail that grew heavier
     thins out from the quantile on, rows in another unit are a heap of their own. The ratio of their unit is told where
     the rows beyond are the reference rescaled.
@@ -48,6 +48,7 @@ def tail_exceedance(pair: Pair, unit: str | None = None) -> Finding | None:
     Args:
         pair: of a numeric column; None is returned for others.
         unit: what the column is declared to be in.
+        threshold: the share.
     """
     both = of_pair(pair)
     whole = of_summary(pair.reference) if isinstance(pair.reference, NumericSummary) else None
@@ -57,11 +58,12 @@ def tail_exceedance(pair: Pair, unit: str | None = None) -> Finding | None:
     low, high = (float(end) for end in whole.quantile(np.array([OUTER, 1 - OUTER])))
     high = math.nextafter(high, math.inf)
     below, above = (
-        _beyond(whole, window, end, upper=upper, unit=unit) for end, upper in ((low, False), (high, True))
+        _beyond(whole, window, end, threshold, upper=upper, unit=unit)
+        for end, upper in ((low, False), (high, True))
     )
     most = max((below, above), key=lambda side: (side.apart, side.share))
     p_value = more_than(most.share, window.size, most.expected, whole.size)
-    large = most.share >= THRESHOLD and most.apart
+    large = most.share >= threshold and most.apart
     changed = large and _still_itself(mixed, window, low, high)
     note = None
     if changed:
@@ -69,7 +71,7 @@ def tail_exceedance(pair: Pair, unit: str | None = None) -> Finding | None:
         if most.ratio is not None:
             ratio, name = most.ratio
             note += f", at ×{ratio:.6g}: {name or 'no known conversion'}"
-    return Finding(pair.column, pair.slice, "tailExceedance", most.share, THRESHOLD, changed, p_value, note)
+    return Finding(pair.column, pair.slice, "tailExceedance", most.share, threshold, changed, p_value, note)
 
 
 def _still_itself(reference: Cumulative, window: Cumulative, low: float, high: float) -> bool:
@@ -84,12 +86,12 @@ def _still_itself(reference: Cumulative, window: Cumulative, low: float, high: f
 
 
 def _beyond(
-    reference: Cumulative, window: Cumulative, end: float, *, upper: bool, unit: str | None
+    reference: Cumulative, window: Cumulative, end: float, threshold: float, *, upper: bool, unit: str | None
 ) -> _Beyond:
     """What lies beyond `end`, on a line on which a rescaling is a shift and the far side is to the right."""
     outer = (end, math.inf) if upper else (-math.inf, end)
     share, expected = window.share(*outer), reference.share(*outer)
-    if share < THRESHOLD:
+    if share < threshold:
         return _Beyond(share, expected, False, None)
     positive = reference.share(*_ABOVE_ZERO) >= POSITIVE and (upper or end > 0)
     middle = 0.0 if positive else float(reference.quantile(np.array([0.5]))[0])
