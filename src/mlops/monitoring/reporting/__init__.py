@@ -1,0 +1,12 @@
+"""Evaluations as people read them: a page, a picture for an alert, and a timeline for a terminal.
+
+Pure: values in, text or bytes out, the same for equal values. `page` needs the summaries' numpy and jinja2, `picture`
+matplotlib; both come with MLflow and are imported when they are called.
+"""
+
+from mlops.monitoring.reporting.about import About
+from mlops.monitoring.reporting.page import page
+from mlops.monitoring.reporting.picture import picture, svg_picture
+from mlops.monitoring.reporting.timeline import timeline_text
+
+__all__ = ["About", "page", "picture", "svg_picture", "timeline_text"]
