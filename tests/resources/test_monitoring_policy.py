@@ -246,7 +246,7 @@ CHECK = "checks: [{{name: a, type: {}}}]"
         (
             {"checks": CHECK.format("dataDrift, multivariate: alibi/mmdOnline")},
             "spec.checks[0].multivariate",
-            "Did you mean alibi/mmd?",
+            "is not a detector of alibi-detect",
         ),
         (
             {"checks": CHECK.format("upstreamChange, detectors: [schema], thresholds: {nullRate: 0.1}")},
