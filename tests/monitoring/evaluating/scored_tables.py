@@ -91,7 +91,7 @@ def table(
 ) -> Table:
     files = tuple(data_file(path, 0, opened) for path in paths)
     if types is None and paths and paths[0].suffix == ".parquet":
-        types = {field.name: type_name(field.type) for field in pq.read_schema(paths[0])}
+        types = {field.name: type_name(field.type) for field in pq.read_schema(paths[-1])}
     digest = hashlib.sha256("".join(file.digest for file in files).encode()).hexdigest()
     text = bool(paths) and paths[0].suffix == ".csv"
     return Table(name, digest, types or {}, files, columns, text, **rest)
