@@ -211,3 +211,12 @@ def test_times_are_needed_for_windows_of_time_and_for_seasons() -> None:
         Sampler(layout(batch), EventWindows(DAY))
     with pytest.raises(ValueError, match="timestamp"):
         Sampler(layout(batch, season="month"))
+
+
+def test_a_sample_can_be_looked_at_by_some_of_its_columns() -> None:
+    batch = rows(300)
+    whole = sketch(layout(batch), batch)
+    both = RowSample.of(whole, whole, seed=4)
+    one = both.only(["country", "gone"])
+    assert (one.columns, one.categorical.tolist(), one.seed) == (("country",), [True], 4)
+    np.testing.assert_array_equal(one.window[:, 0], both.window[:, 1])

@@ -10,7 +10,7 @@ that tell rows apart, an id or a time, make that rare; it moves no share by more
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,6 +132,14 @@ class RowSample:
             of_left, of_right = _same_seasons(seasons, own)
             left, right = left[of_left], right[of_right]
         return cls(layout.columns, left, right, layout.categorical, seed)
+
+    def only(self, columns: Collection[str]) -> RowSample:
+        """With those of its columns that are among these."""
+        kept = np.array([name in columns for name in self.columns], np.bool_)
+        names = tuple(name for name in self.columns if name in columns)
+        return RowSample(
+            names, self.reference[:, kept], self.window[:, kept], self.categorical[kept], self.seed
+        )
 
 
 class Sampler:

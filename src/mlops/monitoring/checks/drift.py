@@ -131,6 +131,8 @@ def _drift(
     rows: RowSample | None,
     alibi: Measure | None,
 ) -> CheckVerdict:
+    if rows is not None and columns is not None:
+        rows = rows.only(columns)
     if window.rows < max(1, settings.min_rows):
         verdict: Verdict = "noData" if not window.rows else "insufficient"
         return CheckVerdict(settings.name, kind, verdict, None, _check_threshold(settings), ())

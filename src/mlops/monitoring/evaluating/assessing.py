@@ -9,6 +9,7 @@ from functools import partial
 
 from mlops.errors import Transient
 from mlops.monitoring import samples
+from mlops.monitoring.checks.row_measures import Measure
 from mlops.monitoring.evaluating.checking import Compared, checked, needs_rows, told
 from mlops.monitoring.evaluating.due import Due, due_events, due_rows, numbered, windows_of
 from mlops.monitoring.evaluating.files import Files, MakeTap, Recipe, SampleTap
@@ -39,6 +40,7 @@ def assess(
     order: RowOrder | None = None,
     progress: Progress | None = None,
     threads: int = 2,
+    alibi: Measure | None = None,
 ) -> Assessed:
     """Judge every closed window whose rows, labels, policy, version or reference changed since it was last judged.
 
@@ -50,11 +52,12 @@ def assess(
         order: what the last assessment gave as `order`.
         progress: is told files done, files to be read, and the name of the next; what it raises ends the assessment.
         threads: columns summed up at the same time.
+        alibi: `Worker.measure`, for checks that ask for `alibi/<name>`; without it they are insufficient.
     Raises:
         MlopsError: the reference cannot be read, or `spec.task` has to be set. A file of predictions that cannot be
             read is told in `unread` instead.
     """
-    return _Assessment(subject, summaries, now, progress, threads).run(stored, order or RowOrder())
+    return _Assessment(subject, summaries, now, progress, threads, alibi).run(stored, order or RowOrder())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,15 @@ class _Content:
 
 class _Assessment:
     def __init__(
-        self, subject: Subject, summaries: Summaries, now: float, progress: Progress | None, threads: int
+        self,
+        subject: Subject,
+        summaries: Summaries,
+        now: float,
+        progress: Progress | None,
+        threads: int,
+        alibi: Measure | None,
     ) -> None:
+        self._alibi = alibi
         self._subject, self._summaries, self._now = subject, summaries, now
         self._windows = windows_of(subject)
         spec = subject.spec
@@ -183,6 +193,7 @@ class _Assessment:
             labels_due,
             concept,
             self._source.calibrated(start),
+            self._alibi,
         )
         return checked(self._subject.spec, self._roles, self._subject.predictions.expect, compared)
 
@@ -281,11 +292,15 @@ class _Assessment:
         ), None
 
     def _sampled(self, plan: Plan) -> samples.Layout | None:
-        if not any(needs_rows(check) for check in self._subject.spec.checks):
+        asking = [check for check in self._subject.spec.checks if needs_rows(check)]
+        if not asking:
             return None
         columns = self._subject.predictions.columns
         apart = [name for name in (columns.id,) if name is not None]
-        return samples.Layout.of(plan, self._roles.features, apart)
+        wanted = [*self._roles.features]
+        if any(isinstance(check, TargetDrift) for check in asking):
+            wanted += [*self._roles.outputs, *([self._roles.target] if self._roles.target else [])]
+        return samples.Layout.of(plan, wanted, apart)
 
     def _recipe(self, plan: Plan) -> Recipe:
         timestamp = self._subject.predictions.columns.timestamp

@@ -9,6 +9,7 @@ from typing import assert_never
 from mlops.errors import MlopsError
 from mlops.monitoring.checks import DriftSettings, UpstreamSettings, data_drift, target_drift, upstream_change
 from mlops.monitoring.checks.drift import Calibrations, calibrate
+from mlops.monitoring.checks.row_measures import Measure
 from mlops.monitoring.evaluating.expecting import broken
 from mlops.monitoring.evaluating.roles import Roles
 from mlops.monitoring.samples import RowSample
@@ -33,6 +34,7 @@ class Compared:
         labels_due: whether labels are as complete as they get.
         concept: judges a check of performance.
         calibrations: of the reference's own windows.
+        alibi: asks alibi-detect; None where nobody does.
     """
 
     reference: WindowSummary | None
@@ -42,6 +44,7 @@ class Compared:
     labels_due: bool
     concept: Concept
     calibrations: Calibrated
+    alibi: Measure | None = None
 
 
 @dataclass(slots=True)
@@ -145,6 +148,7 @@ def _data(
         roles.features,
         calibrations=compared.calibrations.of(settings, roles.features) if calibrated else None,
         rows=compared.sample() if needs_rows(check) else None,
+        alibi=compared.alibi,
     )
 
 
@@ -174,14 +178,16 @@ def _target(
         compared.window,
         columns,
         calibrations=compared.calibrations.of(settings, columns) if calibrated else None,
+        rows=compared.sample() if needs_rows(check) else None,
+        alibi=compared.alibi,
     )
 
 
 def needs_rows(check: AnyCheck) -> bool:
     """Whether a detector of the check may compare rows instead of sums."""
-    if not isinstance(check, DataDrift):
-        return False
-    return check.multivariate is not None or "/" in check.numeric or "/" in check.categorical
+    if isinstance(check, DataDrift) and check.multivariate is not None:
+        return True
+    return isinstance(check, DataDrift | TargetDrift) and ("/" in check.numeric or "/" in check.categorical)
 
 
 def _thresholds(given: Mapping[str, float] | str) -> Mapping[str, float]:
