@@ -55,7 +55,7 @@ class Model:
         schema = self._pyfunc.metadata.get_input_schema()
         named = schema is not None and schema.has_input_names()
         columns = named and not schema.is_tensor_spec()
-        kinds = zip(schema.input_names(), schema.input_types()) if columns else ()
+        kinds = zip(schema.input_names(), schema.input_types()) if columns else ()  # noqa: B905 - a Python of before 3.10
         # Signature first; of texts that no signature explains, the caller knows the types.
         self._kinds = {name: getattr(kind, "name", "") for name, kind in kinds}
         self._text_kinds = {name: _OF_TEXT.get(kind, "") for name, kind in types.items()}
@@ -177,7 +177,7 @@ def _single(values: Any) -> Any:
 
 
 def _fitted(series: Any, kind: str) -> Any:
-    """A column as the type that the model was logged with; whole numbers with gaps stay fractions, as pandas has them."""
+    """A column as the type that the model was logged with; whole numbers with gaps stay fractions, as in pandas."""
     import pandas as pd
 
     text = _is_text(series)
@@ -272,9 +272,12 @@ def _answer(model: Model, data: bytes, wants: Sequence[str]) -> tuple[dict[str, 
     with pa.ipc.open_stream(data) as stream:
         table = stream.read_all()
     arrays = {name: _array(name, values) for name, values in model.says(table, wants).items()}
-    columns, buffers = [], []
+    columns: list[list[Any]] = []
+    buffers: list[Any] = []
     for name, array in arrays.items():
-        parts = array.buffers()
+        parts = (
+            pa.concat_arrays([array, array[:0]]) if array.offset else array
+        ).buffers()  # from the first row
         columns.append([name, str(array.type), [part is not None for part in parts]])
         buffers.extend(memoryview(part) for part in parts if part is not None)
     return {"rows": table.num_rows, "columns": columns}, buffers
@@ -283,7 +286,8 @@ def _answer(model: Model, data: bytes, wants: Sequence[str]) -> tuple[dict[str, 
 def main() -> None:
     """Answer until the pipe ends. Alarms end a process that hangs also when nobody is left who watches it."""
     del sys.path[0]  # this folder
-    with open(sys.argv[1], "rb") as rows, open(sys.argv[2], "wb") as answers:
+    # In this order: whoever opens the other end of `rows` can rely on it that `answers` is open.
+    with open(sys.argv[2], "wb") as answers, open(sys.argv[1], "rb") as rows:
         order = json.loads(_take(rows) or b"")
         signal.alarm(order["limit"])
         try:
