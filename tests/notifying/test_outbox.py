@@ -219,6 +219,7 @@ def test_a_notifier_shows_when_it_last_sent_what_waits_and_the_newest_error() ->
     assert (healed.sent, healed.pending, healed.failed, healed.error) == (NOW + 9, 0, 0, None)
     assert next_try([sent, failing, lost]) == failing.due
     assert next_try([sent]) is None
+    assert next_try([failing], after=failing.due) is None
     assert delivered("id2", [sent, failing]) == "pending"
     assert delivered("unknown", [sent]) is None
 

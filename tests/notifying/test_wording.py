@@ -60,7 +60,7 @@ def test_it_says_what_drifted_by_how_much_since_when_what_was_done_and_where_to_
         link="https://mlflow.example.org/#/runs/1?a=b&c=d",
         picture=b"\x89PNG",
     )
-    assert said.title == "[critical] loan in production: inputs fired"
+    assert said.title == "critical: loan in production: inputs fired"
     assert said.body.splitlines() == [
         "Check inputs (dataDrift, critical) of MonitoringPolicy/loan-production fired.",
         "Watched: model loan, version loan-3, in stage production.",
@@ -87,12 +87,15 @@ def test_it_says_what_drifted_by_how_much_since_when_what_was_done_and_where_to_
 
 
 @pytest.mark.parametrize(
-    ("turn", "says"), [("fired", "fired"), ("worse", "got worse"), ("cleared", "cleared")]
+    ("turn", "says", "severity"),
+    [("fired", "fired", "critical"), ("worse", "got worse", "critical"), ("cleared", "cleared", "info")],
 )
-def test_each_transition_has_its_words(turn: Any, says: str) -> None:
+def test_each_transition_has_its_words_and_the_end_is_good_news(turn: Any, says: str, severity: str) -> None:
     said = message(replace(ALERT, turn=turn), policy=policy())
     assert said.title.endswith(f"inputs {says}")
+    assert said.title.startswith("resolved: " if turn == "cleared" else "critical: ")
     assert f" {says}." in said.body.splitlines()[0]
+    assert said.severity == severity
 
 
 def test_windows_of_rows_are_told_in_rows() -> None:

@@ -149,6 +149,9 @@ def delivered(alert: str, rows: Iterable[Row]) -> Delivered | None:
     return None if not states else "sent" if "sent" in states else "failed"
 
 
-def next_try(rows: Iterable[Row]) -> float | None:
-    """When something is due next, seconds since the epoch: so long may a loop sleep. None: nothing waits."""
-    return min((row.due for row in rows if row.state == "pending"), default=None)
+def next_try(rows: Iterable[Row], after: float = float("-inf")) -> float | None:
+    """When something is due next, seconds since the epoch: so long may a loop sleep. None: nothing waits.
+
+    `after` is now: what is due by then is on its way, or waits for something else than time (a suspended Notifier).
+    """
+    return min((row.due for row in rows if row.state == "pending" and row.due > after), default=None)

@@ -65,7 +65,9 @@ def message(
         lines.append(f"Report: {clean}")
     lines.append(f"Id: {alert.id}")
     pictures = (Attachment(f"{name}-{alert.check}.png", "image/png", picture),) if picture else ()
-    return Message(f"[{alert.severity}] {title}", "\n".join(lines), alert.severity, pictures)
+    if alert.turn == "cleared":  # good news, whatever the severity of what is over
+        return Message(f"resolved: {title}", "\n".join(lines), "info", pictures)
+    return Message(f"{alert.severity}: {title}", "\n".join(lines), alert.severity, pictures)
 
 
 def _turned(alert: Alert) -> str:
