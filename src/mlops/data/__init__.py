@@ -15,6 +15,7 @@ from mlops.data.request import (
     Inside,
     Problem,
 )
+from mlops.data.rows import RowFile, RowFiles, row_files
 from mlops.data.tallies import ColumnProfile
 
 __all__ = [
@@ -29,9 +30,12 @@ __all__ = [
     "Materialised",
     "Problem",
     "Profile",
+    "RowFile",
+    "RowFiles",
     "describe",
     "materialise",
     "observe",
     "observe_all",
     "profile",
+    "row_files",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -44,14 +44,17 @@ class CsvRows:
         with decoding(shown, "CSV"):
             header, rest = self._split_header(stream)
             self.names = self._parse_header(header)
-        self._lines = _Lines(rest, stream)
+        self._lines = _Lines(rest, stream, shown)
 
-    def batches(self) -> Iterator[Any]:
-        """The rows as `pyarrow.RecordBatch` with string columns, in order."""
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The rows as `pyarrow.RecordBatch` with string columns, in order; of some columns (all there) or of all."""
         from pyarrow import csv as arrow_csv
 
         if not self._lines.has_rows():
             return
+        wanted = self.names if columns is None else list(columns)
+        read = wanted if self.names[-1] in wanted else [*wanted, self.names[-1]]  # for an open quote
+        end = read.index(self.names[-1])
         last = None
         with decoding(self._shown, "CSV"):
             try:
@@ -63,6 +66,7 @@ class CsvRows:
                     ),
                     parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
                     convert_options=arrow_csv.ConvertOptions(
+                        include_columns=read,
                         column_types=dict.fromkeys(self.names, "string"),
                         null_values=NULLS,
                         strings_can_be_null=True,
@@ -70,8 +74,8 @@ class CsvRows:
                 )
                 for batch in reader:
                     if batch.num_rows:
-                        last = batch
-                    yield batch
+                        last = batch.column(end)
+                    yield batch if read == wanted else batch.select(wanted)
             except ValueError as error:
                 if (ragged := _RAGGED.search(str(error))) is not None:
                     raise self._ragged(*ragged.groups()) from error
@@ -97,6 +101,8 @@ class CsvRows:
         return buffer[:end], buffer[end:]
 
     def _parse_header(self, header: bytes) -> list[str]:
+        if b"\0" in header:
+            raise _binary(self._shown)
         try:
             names = next(csv.reader([header.decode("utf-8")]), [])
         except csv.Error as error:
@@ -122,7 +128,7 @@ class CsvRows:
     def _refuse_open_quote(self, last: Any) -> None:
         if last is None or self._lines.quotes % 2 == 0:
             return
-        value = last.column(last.num_columns - 1)[-1].as_py()
+        value = last[-1].as_py()
         if value is not None and value.endswith("\n"):  # it swallowed the line end that `_Lines` adds
             what = f"{self._shown} has a quote that is opened and never closed"
             raise Problem("Unreadable", what, fix="Close it; a quote within quotes is written twice.")
@@ -133,7 +139,8 @@ class _Lines:
 
     closed = False
 
-    def __init__(self, start: bytes, stream: BinaryIO) -> None:
+    def __init__(self, start: bytes, stream: BinaryIO, shown: str) -> None:
+        self._shown = shown
         self._start = start
         self._stream = stream
         self._ended = False
@@ -153,6 +160,8 @@ class _Lines:
         if not chunk and not self._ended:
             self._ended = True
             return b"\n"
+        if b"\0" in chunk:
+            raise _binary(self._shown)
         self.quotes += chunk.count(b'"')
         return chunk
 
@@ -182,6 +191,13 @@ def decoding(shown: str, called: str) -> Iterator[None]:
             raise Problem("Unreadable", what, fix="Mend or split that row.") from error
         what = f"{shown} is not readable as {called}"
         raise Problem("Unreadable", what, fix="Write it again completely, or mend spec.format.") from error
+
+
+def _binary(shown: str) -> Problem:
+    # also UTF-16 without a mark; and no store of text takes a category with one in it
+    return Problem(
+        "Unreadable", f"{shown} has a NUL in it: it is no text", fix="Write the file again in UTF-8."
+    )
 
 
 def _first_line_end(buffer: bytes) -> int | None:

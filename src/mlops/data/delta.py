@@ -23,6 +23,7 @@ from mlops.data.remote import missing_extra
 from mlops.data.request import Clock, Problem
 
 LOG = "_delta_log"
+_DELETIONS = ".bin"  # files that say which rows of others are deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def opened(table: DeltaTableAt, *, data: bool = True) -> Iterator[Any]:
 
     Args:
         table: which.
-        data: False if only the log will be read.
+        data: False if only the log will be read, or which rows are deleted.
     Raises:
         Problem: as `observe_delta`.
     """
@@ -121,7 +122,12 @@ def opened(table: DeltaTableAt, *, data: bool = True) -> Iterator[Any]:
         yield opening
         return
     with tempfile.TemporaryDirectory(prefix="mlops-delta-") as scratch:
-        wanted = {i: b for i, b in enumerate(table.blobs) if data or b.relative.startswith(f"{LOG}/")}
+        log = f"{LOG}/"
+        wanted = {
+            index: blob
+            for index, blob in enumerate(table.blobs)
+            if data or blob.relative.startswith(log) or blob.relative.endswith(_DELETIONS)
+        }
         write_blobs(wanted, Path(scratch))
         with _opening(table):
             opening = _open(table, scratch)

@@ -7,13 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops.data.delta import DeltaTableAt, version_in
 from mlops.data.local import local_file
 from mlops.data.members import Blob, FileSet, digest_files, write_blobs
-from mlops.data.observing import Found, find
+from mlops.data.observing import Found, as_of, find
 from mlops.data.places import InProject, InStore, OnDisk, parse_place
 from mlops.data.request import Clock, DatasetRequest, DigestCache, Inside, Problem
 from mlops.errors import Transient
@@ -62,16 +62,14 @@ def materialise(
         Problem: why the dataset cannot be used.
         Transient: it moved since it was planned with, or the copy could not be written.
     """
-    delta = digest.startswith("delta:")
-    if delta and request.version is None:
-        request = replace(request, version=version_in(digest))  # the planned one, though the table went on
+    request = as_of(request, digest)
     found = find(request, base=base, inside=inside, cache=cache, now=now)
     if found.digest != digest:
         raise Transient(
             f"{request.display} moved since it was planned with: it was {digest} and is {found.digest}",
             fix="Plan again.",
         )
-    variables = {"VERSION": str(version_in(digest))} if delta else {}
+    variables = {"VERSION": str(version_in(digest))} if digest.startswith("delta:") else {}
     if found.outside:
         return Materialised(_place(request, base), variables)
     try:

@@ -105,13 +105,17 @@ class FileSet:
 
 @dataclass(frozen=True, slots=True)
 class Digested:
-    """A file set with its digest, the sha256 of each member, and what to remember."""
+    """A file set with its digest, each member as it was hashed, and what to remember."""
 
     digest: str
     files: FileSet
-    sha256: tuple[str, ...]
+    hashed: tuple[Hashed, ...]
     entries: Mapping[str, bytes]
-    settled: bool
+
+    @property
+    def settled(self) -> bool:
+        """Whether no later change of any member could look the same."""
+        return all(one.settled for one in self.hashed)
 
 
 def digest_files(files: FileSet, known: Mapping[str, bytes], now: Clock) -> Digested:
@@ -143,7 +147,7 @@ def digest_files(files: FileSet, known: Mapping[str, bytes], now: Clock) -> Dige
             hashed[index] = member.hash(now)
     for index, content in read_blobs(blobs):
         hashed[index] = _hash_blob(blobs[index], content)
-    in_order = [hashed[index] for index in range(len(files.members))]
+    in_order = tuple(hashed[index] for index in range(len(files.members)))
     sums = tuple(one.sha256 for one in in_order)
     refreshed = FileSet(
         files.name, tuple(one.member for one in in_order), files.single, files.outside, files.pattern
@@ -154,9 +158,8 @@ def digest_files(files: FileSet, known: Mapping[str, bytes], now: Clock) -> Dige
     return Digested(
         f"sha256:{sums[0] if files.single else _tree_digest(refreshed.members, sums)}",
         refreshed,
-        sums,
+        in_order,
         entries,
-        all(one.settled for one in in_order),
     )
 
 

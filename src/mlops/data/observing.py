@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlops.data.batching import Held, ReadAhead
-from mlops.data.delta import DeltaTableAt, observe_delta
+from mlops.data.delta import DeltaTableAt, observe_delta, version_in
 from mlops.data.expectations import violations
 from mlops.data.formats import format_of
 from mlops.data.locating import Located, Tracked, locate
-from mlops.data.members import Blob, FileSet, digest_files
+from mlops.data.members import Blob, FileSet, Hashed, digest_files
 from mlops.data.profiles import (
     Profile,
     decode_profile,
@@ -49,12 +49,16 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A located dataset with its digest; `settled`: no later change could look the same."""
+    """A located dataset with its digest, and each file as it was hashed (of Delta tables: none).
+
+    `settled`: no later change could look the same.
+    """
 
     located: Located
     digest: str
     size: int
     settled: bool
+    hashed: tuple[Hashed, ...] = ()
 
     @property
     def outside(self) -> bool:
@@ -161,7 +165,7 @@ def describe(
         Problem: why it cannot be used.
     """
     found = find(request, base=base, inside=inside, cache=cache, now=now)
-    file_format = _format(request, found)
+    file_format = format_told(request, found)
     keys = [profile_key(found.digest, file_format), shape_key(found.digest, file_format)]
     known = cache.get_many(keys)
     shape = next((p for key in keys if (p := decode_profile(known.get(key))) is not None), None)
@@ -181,11 +185,18 @@ def profile(
         Problem: why it cannot be used.
     """
     found = find(request, base=base, inside=inside, cache=cache, now=now)
-    known = cache.get_many([profile_key(found.digest, _format(request, found))])
+    known = cache.get_many([profile_key(found.digest, format_told(request, found))])
     read, entries = _profile(request, found, known)
     if entries:
         cache.put_many(entries)
     return read
+
+
+def as_of(request: DatasetRequest, digest: str) -> DatasetRequest:
+    """`request` for what had this digest: of a Delta table the version that it names, though the table went on."""
+    if digest.startswith("delta:") and request.version is None:
+        return replace(request, version=version_in(digest))
+    return request
 
 
 @contextmanager
@@ -220,7 +231,7 @@ def _digest(located: Located, known: Mapping[str, bytes], now: Clock) -> tuple[F
         entries = {located.key: state.entry} if located.key is not None and state.entry is not None else {}
         return Found(located, state.digest, state.size, True), entries
     done = digest_files(located, known, now)
-    return Found(done.files, done.digest, done.files.size, done.settled), done.entries
+    return Found(done.files, done.digest, done.files.size, done.settled, done.hashed), done.entries
 
 
 def _check_content(request: DatasetRequest, found: Found) -> None:
@@ -235,7 +246,8 @@ def _check_content(request: DatasetRequest, found: Found) -> None:
         raise Problem("Unreadable", f"{request.display} is empty", fix="Write the data, or mend spec.uri.")
 
 
-def _format(request: DatasetRequest, found: Found) -> Format:
+def format_told(request: DatasetRequest, found: Found) -> Format:
+    """The format of a found dataset's rows; raises Problem where neither declaration nor names tell it."""
     if isinstance(found.located, DeltaTableAt):
         return "delta"
     told = format_of(found.located, request.format)
@@ -260,7 +272,7 @@ def _profile_keys(requests: Sequence[DatasetRequest], found: Mapping[str, Found]
 def _profile(
     request: DatasetRequest, found: Found, known: Mapping[str, bytes]
 ) -> tuple[Profile, Mapping[str, bytes]]:
-    file_format = _format(request, found)
+    file_format = format_told(request, found)
     key = profile_key(found.digest, file_format)
     remembered = decode_profile(known.get(key))
     if remembered is not None:

@@ -11,10 +11,10 @@ from mlops.data.csv_rows import CsvRows, decoding
 from mlops.data.delta import DeltaTableAt, opened
 from mlops.data.formats import open_member, partition_values, tables_in, unpacked
 from mlops.data.members import Blob, FileSet, Member, decode, encode
+from mlops.data.parquet_rows import ParquetRows
 from mlops.data.request import Format, Problem
 from mlops.data.tallies import ColumnProfile, TextTally, TypedTally, type_name
 
-_BATCH_ROWS = 32_768
 _VERSION = 1  # part of the cache key: raise it when a profile would come out differently
 
 
@@ -147,7 +147,7 @@ def _open_table(stream: BinaryIO, member: Blob | Member, file_format: Format, *,
     if file_format == "csv":
         # the dataset's own name stands at the end of `shown`, also where the suffix says how it is compressed
         return _CsvTable(CsvRows(unpacked(stream, member.shown), member.shown))
-    return _ParquetTable(stream, member.shown, full=full)
+    return _ParquetTable(ParquetRows(stream, member.shown), full=full)
 
 
 class _Table(Protocol):
@@ -175,17 +175,9 @@ class _CsvTable:
 
 
 class _ParquetTable:
-    def __init__(self, stream: BinaryIO, shown: str, *, full: bool) -> None:
-        import pyarrow.parquet as pq
-
-        self._shown, self._full = shown, full
-        with decoding(shown, "Parquet"):
-            # read as it goes: pre-buffering would hold whole row groups in memory
-            self._file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20)
-            self._schema = self._file.schema_arrow
-            self.names: Sequence[str] = self._schema.names
-        if len(set(self.names)) != len(self.names):
-            raise Problem("Unreadable", f"{shown}: two columns have the same name", fix="Rename one of them.")
+    def __init__(self, rows: ParquetRows, *, full: bool) -> None:
+        self.names: Sequence[str] = rows.names
+        self._rows, self._full = rows, full
 
     def tally(self) -> TypedTally:
         return TypedTally()
@@ -193,10 +185,10 @@ class _ParquetTable:
     def batches(self) -> Iterator[tuple[int, Sequence[Any]]]:
         import pyarrow as pa
 
-        with decoding(self._shown, "Parquet"):
-            yield 0, [pa.nulls(0, field.type) for field in self._schema]  # types, even of no rows
-            if not self._full:
-                yield self._file.metadata.num_rows, [pa.nulls(0, field.type) for field in self._schema]
-                return
-            for batch in self._file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
-                yield batch.num_rows, batch.columns
+        nothing = [pa.nulls(0, field.type) for field in self._rows.schema]
+        yield 0, nothing  # types, even of no rows
+        if not self._full:
+            yield self._rows.rows, nothing
+            return
+        for batch in self._rows.batches():
+            yield batch.num_rows, batch.columns

@@ -119,6 +119,22 @@ class TextTally:
         return ColumnProfile(name, told, (*accepts, "string"), missing, extremes)
 
 
+def typed(values: Any) -> Any:
+    """A pyarrow string array as the type that `TextTally` tells of it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if values.null_count == len(values):
+        return pa.nulls(len(values))
+    trimmed = pc.utf8_trim_whitespace(values)
+    for read in _READERS.values():
+        try:
+            return read(trimmed)
+        except pa.ArrowInvalid:  # not of this type: the next
+            continue
+    return values
+
+
 def type_name(arrow_type: Any) -> str:
     """Our name for an Arrow type; every width of a kind has one name, and a decimal is a double."""
     import pyarrow.types as t

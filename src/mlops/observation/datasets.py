@@ -7,7 +7,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mlops.data import DatasetRequest, DigestCache, Materialised, Problem, materialise, observe_all
+from mlops.data import (
+    DatasetRequest,
+    DigestCache,
+    Materialised,
+    Problem,
+    RowFiles,
+    materialise,
+    observe_all,
+    row_files,
+)
 from mlops.data.request import printable
 from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedDataset
@@ -105,6 +114,27 @@ def materialise_dataset(
         cache_dir=copies,
         cache=cache,
         now=now,
+    )
+
+
+def rows_of(
+    dataset: Dataset,
+    snapshot: Snapshot,
+    *,
+    root: Path,
+    substitute: Callable[[str], str],
+    cache: DigestCache,
+    now: Callable[[], float],
+    digest: str | None = None,
+) -> RowFiles:
+    """The files of a dataset, to be read one by one; with `digest` only if it still is, or has, that content."""
+    return row_files(
+        request(dataset, substitute),
+        base=root,
+        inside=Inside(snapshot),
+        cache=cache,
+        now=now,
+        digest=digest,
     )
 
 
