@@ -12,13 +12,13 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
 from mlops.planning.context import APPLIED_GOOD, Options, marked, revision_in_force
-from mlops.resources import Dataset, Key, Notifier
+from mlops.resources import Dataset, Key, Notifier, Project
 from mlops.state import Holder
 from mlops.view import View
 from mlops.workspace import OtherStores
@@ -30,7 +30,12 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.data.rows import RowFiles
     from mlops.notifying.deliveries import Delivery, Outcome
     from mlops.planning.plan import Plan
+    from mlops.source.proposing import Author
+    from mlops.source.remote import Remote
     from mlops.source.snapshot import Snapshot
+
+_FOLLOWED: Final = ("monitor", "propose")
+_ROUNDS: Final = 4  # evaluate, propose, train, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Controller(Looker):
 
     _refused: tuple[str, str] = ("", "")  # the revision that was held back last, and the one in force then
     _why: str = ""
+    remote: Remote | None = None  # where a mirror follows, and proposals are brought to
 
     def look_for(
         self, revision: str | None, *, working_tree: bool = False, options: Options | None = None
@@ -154,6 +160,8 @@ class Controller(Looker):
                 applied = self.carry_out(world, plan)
                 if record and view.coming:
                     self.put_in_force(world)
+                if any(step.action in _FOLLOWED for step in plan.steps) or view.observed.policies:
+                    applied = self._follow_up(view, applied, world)
                 if record:
                     again = Options(accept=view.options.accept, refused=view.refused)
                     after = self._view(view.snapshot, view.held, again, (), None)
@@ -166,6 +174,43 @@ class Controller(Looker):
                     recorder.status(after.planned.assessments, revision=plan.revision)
                     self.prune(view.project)
         return Result(view, applied, after)
+
+    def _follow_up(self, view: View, applied: Applied, world: World) -> Applied:
+        """What evaluations decided on is done in the same apply: proposals written, trained and shown, people told."""
+        from mlops.applying.apply import Applied
+
+        def again(done: Applied, plan: Plan, surroundings: World) -> Applied:
+            surroundings.stop, surroundings.cancel_jobs = world.stop, world.cancel_jobs
+            more = self.carry_out(surroundings, plan)
+            both = replace(done.plan, steps=(*done.plan.steps, *more.plan.steps))
+            return Applied(both, {**done.outcomes, **more.outcomes}, {**done.seconds, **more.seconds})
+
+        tried: set[str] = {step.id for step in applied.plan.steps if step.action == "propose"}
+        for _ in range(_ROUNDS):
+            now = self._view(view.snapshot, view.held, replace(view.options, scheduled=True), (), None)
+            for commit, asked in self.proposed(now).items():
+                if commit not in tried and not world.stop.is_set():
+                    tried.add(commit)
+                    training = self.world(asked, world.progress, world.check_lease, world.waits)
+                    applied = again(applied, asked.planned.plan, training)
+            self.proposed(now)
+            now = self._view(view.snapshot, view.held, replace(view.options, scheduled=True), (), None)
+            steps = tuple(
+                step
+                for step in now.planned.plan.steps
+                if step.action == "propose" and f"{step.id} {step.work}" not in tried
+            )
+            if not steps or world.stop.is_set():
+                break
+            tried |= {f"{step.id} {step.work}" for step in steps}
+            plan = replace(now.planned.plan, steps=steps, blocked=())
+            applied = again(applied, plan, self.world(now, world.progress, world.check_lease, world.waits))
+        due = self.deliveries(view)
+        if due:
+            from mlops.notifying.deliveries import deliver
+
+            self.mark(deliver(due))
+        return applied
 
     def carry_out(self, world: World, plan: Plan) -> Applied:
         """Walk `plan` in `world`; what came of a step is in what this gives, and nothing is raised after the first.
@@ -221,6 +266,12 @@ class Controller(Looker):
             data=lambda experiment, name, digest: self._materialise(view, experiment, name, digest),
             rows=lambda name, digest, revision: self._rows(view, name, digest, revision),
             state=self.state,
+            loaded=lambda: view.loaded,
+            texts=lambda: self._texts(view),
+            repository=self.repository,
+            folder=view.snapshot.root,
+            author=_author(view.project),
+            publish=lambda branch, sha: self._publish(view, branch),
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
@@ -245,10 +296,25 @@ class Controller(Looker):
             now=self.now,
         )
 
+    def _texts(self, view: View) -> dict[str, str]:
+        """The files in which the revision declares its resources, by path from the project's folder."""
+        paths = sorted({place.file for place in view.loaded.locations.values()})
+        return {
+            path: data.decode("utf-8", "surrogateescape") for path, data in view.snapshot.read(paths).items()
+        }
+
+    def _publish(self, view: View, branch: str) -> None:
+        """Bring a branch to where people review; where there is no remote, that is here."""
+        from mlops.source.publishing import origin, push
+
+        remote = self.remote or origin(self.repository)
+        if remote is not None:
+            push(self.repository, branch, remote, author=_author(view.project), environ=self.environ)
+
     def deliveries(self, view: View) -> list[Delivery]:
         """The messages that are to be sent now; what cannot be sent at all is marked. For the holder of the lease."""
-        from mlops.notifying.outbox import Outbox
         from mlops.notifying.deliveries import prepare
+        from mlops.notifying.outbox import Outbox
 
         notifiers = {
             key.name: one for key, one in view.desired.resources.items() if isinstance(one, Notifier)
@@ -303,6 +369,12 @@ class Controller(Looker):
                 return read(before, then)
             except Stalled:
                 raise error from None
+
+
+def _author(project: Project) -> Author:
+    from mlops.source.proposing import Author
+
+    return Author(project.spec.write_back.name, project.spec.write_back.email)
 
 
 def _user() -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, Transient
 from mlops.observation.held import Held, held
 from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.observation.settings import substitute
@@ -26,7 +27,7 @@ from mlops.view import View
 from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
-    from mlops.observation.policies import ObservedPolicy
+    from mlops.observation.policies import ObservedPolicy, Training
     from mlops.observation.rules import Bases
     from mlops.planning.authority import Rules
     from mlops.planning.desired import Desired
@@ -45,6 +46,7 @@ class Looker(Workspace):
 
     _seen: _Seen | None = None
     _token: str | None = None  # of the MLflow store, before the last look
+    _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
 
     def close(self) -> None:
         """Close the stores, and forget what was seen in them."""
@@ -129,6 +131,46 @@ class Looker(Workspace):
         """Whether something was committed to the MLflow store since the last look; False where it cannot tell."""
         token = self.tracker.token()
         return token is not None and token != self._token
+
+    def proposed(self, view: View) -> dict[str, View]:
+        """The training that proposals of policies wait for, as a view each, by the commit of the proposal.
+
+        How far it has come is told to the next look.
+        """
+        from mlops.observation.policies import Training
+        from mlops.planning.runs import best
+
+        found: dict[str, View] = {}
+        trainings: dict[str, Training] = {}
+        for policy in view.observed.policies.values():
+            for action in policy.record.actions:
+                if action.state != "training" or not action.commit or not action.experiment:
+                    continue
+                try:
+                    asked = self.look(action.commit, training={action.experiment})
+                except Transient:
+                    raise
+                except MlopsError as error:
+                    trainings[action.commit] = Training(problem=error.what)
+                    continue
+                plan = asked.planned.plan
+                if plan.steps:
+                    found[action.commit] = asked
+                elif plan.blocked:
+                    trainings[action.commit] = Training(problem=plan.blocked[0].message)
+                else:
+                    runs = [
+                        s.run for s in asked.planned.trials.get(action.experiment, ()) if s.run is not None
+                    ]
+                    experiment = asked.desired.resources[Key("Experiment", action.experiment)]
+                    assert isinstance(experiment, Experiment)
+                    goal = experiment.spec.objective
+                    chosen = (
+                        best(runs, goal.metric, goal.goal) if goal is not None else runs[-1] if runs else None
+                    )
+                    trainings[action.commit] = Training(run_id=chosen.run_id if chosen else None)
+        self._trainings = trainings
+        return found
 
     def _view(
         self,
@@ -220,7 +262,7 @@ class Looker(Workspace):
 
         found = [r for key in keys if isinstance(r := loaded.resources[key], MonitoringPolicy)]
         schedules = [(one.metadata.name, one.spec.schedule) for one in found]
-        return observe_policies(schedules, self.state.all(RECORDS), self.now())
+        return observe_policies(schedules, self.state.all(RECORDS), self.now(), self._trainings)
 
     def _datasets(
         self, project: Project, datasets: Iterable[tuple[Dataset, Snapshot]]

@@ -78,6 +78,12 @@ class Memory:
             data=None,  # type: ignore[arg-type]
             rows=None,  # type: ignore[arg-type]
             state=None,  # type: ignore[arg-type]
+            loaded=None,  # type: ignore[arg-type]
+            texts=None,  # type: ignore[arg-type]
+            repository=None,  # type: ignore[arg-type]
+            folder="",
+            author=None,  # type: ignore[arg-type]
+            publish=None,  # type: ignore[arg-type]
             check_lease=lambda: None,
             now=self.now,
             monotonic=self.now,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the 
 SUMMARIES: Final = "summaries"  # namespace of the state
 REPORT: Final = "report.html"
 _TRAIN: Final = "train"
-_SETTLED: Final = ("sent", "failed", "past", "training", "trained", "proposed", "dropped")
+_SETTLED: Final = ("sent", "failed", "past", "training", "proposed", "dropped")
 
 
 def monitor(world: World, step: Step, work: MonitorPolicy) -> Outcome:

@@ -1,14 +1,238 @@
-"""Proposals of policies: written to a branch, trained there, and then shown to people."""
+"""Proposals of policies: written to a branch, trained there, and then shown to people.
+
+The commit is the same for the same revision, data and decision, so a proposal that was killed half-way is gone on with.
+"""
 
 from __future__ import annotations
 
-from mlops.applying.outcomes import Outcome
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from mlops.applying.monitored import Kept, moment
+from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
+from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
+from mlops.planning.context import VERSION_TAG
 from mlops.planning.plan import Step
+from mlops.planning.stays import history
 from mlops.planning.work import ProposeChange
+from mlops.resources import Experiment, Key, Model, MonitoringPolicy
+
+if TYPE_CHECKING:
+    from mlops.proposing.proposal import Evidence, Moot, Proposal
+    from mlops.resources.monitoring_actions import Retrain
+
+_SHOWN = 8  # columns of a finding
 
 
 def propose(world: World, step: Step, work: ProposeChange) -> Outcome:
     """Write a proposal to its branch, or publish one that is trained."""
-    raise Stalled("this version cannot write proposals", where=step.resource, fix="Change the YAML by hand")
+    resource = world.desired.resources[Key("MonitoringPolicy", work.policy)]
+    assert isinstance(resource, MonitoringPolicy)
+    record = PolicyRecord.decode(world.state.get(RECORDS, work.policy))
+    action = record.action(work.action)
+    if action is None:
+        raise Stalled(
+            "what it proposes is not known any more", where=step.resource, fix="It is decided again"
+        )
+    return _Proposing(world, resource, record, action, Kept.read(world.state, work.policy)).run(work.run_id)
+
+
+@dataclass(slots=True)
+class _Proposing:
+    world: World
+    resource: MonitoringPolicy
+    record: PolicyRecord
+    action: PolicyAction
+    kept: Kept
+
+    def run(self, run_id: str | None) -> Outcome:
+        from mlops.proposing.proposal import Moot
+
+        world, action = self.world, self.action
+        if run_id is not None:
+            if run_id == self._watched_run():
+                why = "there is nothing new to train on: code, parameters and data are those of the version that drifted"
+                self._keep(replace(action, state="dropped", run_id=run_id, message=why))
+                return Done(f"not proposed: {why}")
+            proposal, base = self._trained(run_id)
+            sha = self._commit(proposal, base)
+        else:
+            made = self._proposal()
+            if isinstance(made, Moot):
+                self._keep(replace(action, state="dropped", message=made.reason))
+                return Done(f"not proposed: {made.reason}")
+            proposal = made
+            sha = self._commit(proposal, world.desired.revision)
+            action = replace(action, branch=proposal.branch, commit=sha, version=proposal.version)
+            if action.type == "retrain":
+                self._keep(replace(action, state="training", experiment=proposal.experiment))
+                return Done(f"{proposal.title}, on {proposal.branch}; it is trained there")
+        world.check_lease()
+        world.publish(proposal.branch, sha)
+        self._keep(replace(action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
+        return Done(f"{proposal.title}: review and merge {proposal.branch}")
+
+    def _trained(self, run_id: str) -> tuple[Proposal, str]:
+        """The proposal as it was trained, with the numbers that came of it, and the commit that it stands on."""
+        from mlops.proposing.proposal import Proposal, compared
+        from mlops.source.objects import read_objects
+        from mlops.source.proposing import MARK, look
+
+        world, action = self.world, self.action
+        there = look(world.repository, action.commit or "")
+        base = there.commit.parents[0]
+        paths = world.repository.changed(base, there.commit.sha)
+        names = [f"{there.commit.sha}:{path}" for path in paths]
+        texts = [
+            one.data.decode("utf-8", "surrogateescape") for one in read_objects(world.repository.root, names)
+        ]
+        title, _, body = there.message.rpartition(f"\n\n{MARK}: ")[0].partition("\n\n")
+        top = f"{world.folder}/" if world.folder else ""
+        proposal = Proposal(
+            branch=action.branch or "",
+            title=title,
+            body=body,
+            files={path.removeprefix(top): text for path, text in zip(paths, texts, strict=True)},
+            promotion="",
+            version=action.version or "",
+        )
+        return compared(proposal, action.watched or "", self._metrics(run_id)), base
+
+    def _proposal(self) -> Proposal | Moot:
+        from mlops.proposing.retraining import promotion_of, retraining
+        from mlops.proposing.rollback import rollback
+
+        world, spec = self.world, self.resource.spec
+        loaded, texts = world.loaded(), world.texts()
+        if self.action.type == "rollback":
+            promotion = promotion_of(loaded, self.resource)
+            return rollback(loaded, texts, promotion.metadata.name, self._before(), self._evidence())
+        outside = {
+            name: seen.digest
+            for name, seen in world.observed.datasets.items()
+            if seen.outside and seen.digest is not None
+        }
+        registered = [v.tags.get(VERSION_TAG, "") for v in world.versions_of(self._registered(spec.model))]
+        known = set(registered) - {self.action.version}
+        return retraining(
+            loaded,
+            texts,
+            self.resource,
+            self._retrain(),
+            outside,
+            self._evidence(),
+            registered=filter(None, known),
+        )
+
+    def _registered(self, model: str) -> str:
+        resource = self.world.desired.resources.get(Key("Model", model))
+        return (resource.spec.registered_name if isinstance(resource, Model) else None) or model
+
+    def _retrain(self) -> Retrain:
+        """The policy's action that asks for it."""
+        for one in self.resource.spec.actions:
+            if one.retrain is None or self.action.check not in one.on:
+                continue
+            if self.action.experiment in (None, one.retrain.experiment):
+                return one.retrain
+        raise Stalled(
+            f"MonitoringPolicy/{self.resource.metadata.name} asks for no such retraining any more",
+            fix="Nothing: it is not proposed",
+        )
+
+    def _before(self) -> str:
+        """The version whose stay in the stage was the last one before the version that is watched."""
+        spec = self.resource.spec
+        versions = self.world.versions_of(self._registered(spec.model))
+        stays = [
+            (stay.since, version.number, version.tags.get(VERSION_TAG))
+            for version in versions
+            for stay in history(version.tags, spec.stage).stays
+        ]
+        others = [row for row in stays if row[2] not in (None, self.action.watched)]
+        if not others:
+            raise Stalled(
+                f"no other version of {spec.model} was in {spec.stage} before",
+                where=f"MonitoringPolicy/{self.resource.metadata.name}",
+                fix="Promote another one by hand",
+            )
+        return str(max(others, key=lambda row: row[:2])[2])
+
+    def _evidence(self) -> Evidence:
+        from mlops.proposing.proposal import Evidence
+
+        action = self.action
+        findings: list[str] = []
+        for window in self.kept.of(action.watched or ""):
+            if window.evaluation.start != action.window:
+                continue
+            for check in window.evaluation.checks:
+                if check.name == action.check:
+                    bad = [one for one in check.columns if one.verdict == "violated"]
+                    findings += [
+                        f"{one.column}{f' ({one.slice})' if one.slice else ''}: {one.detector} "
+                        f"{_number(one.value)}, threshold {_number(one.threshold)}"
+                        for one in bad[:_SHOWN]
+                    ]
+        rows = self.resource.spec.window.size is None
+        shown = f"from row {action.window:.0f} on" if rows else str(moment(action.window))
+        return Evidence(
+            action=action.id,
+            policy=self.resource.metadata.name,
+            check=action.check,
+            window=shown,
+            watched=action.watched or "",
+            findings=tuple(findings),
+        )
+
+    def _watched_run(self) -> str | None:
+        """The run of the version that is watched."""
+        versions = self.world.versions_of(self._registered(self.resource.spec.model))
+        found = (one.run_id for one in versions if one.tags.get(VERSION_TAG) == self.action.watched)
+        return next(found, None)
+
+    def _metrics(self, run_id: str) -> dict[str, tuple[float | None, float | None]]:
+        """The objective and the other metrics, of the version that is watched and of the new run."""
+        world = self.world
+        new = world.run(run_id)
+        before = self._watched_run()
+        old = world.run(before) if before else None
+        names = sorted({*(new.metrics if new else ()), *(old.metrics if old else ())})
+        experiment = world.desired.resources.get(Key("Experiment", self.action.experiment or ""))
+        objective = experiment.spec.objective if isinstance(experiment, Experiment) else None
+        if objective is not None:
+            names.sort(key=lambda name: name != objective.metric)
+        return {
+            name: (old.metrics.get(name) if old else None, new.metrics.get(name) if new else None)
+            for name in names
+        }
+
+    def _commit(self, proposal: Proposal, base: str) -> str:
+        from mlops.source.proposing import commit
+
+        world = self.world
+        world.check_lease()
+        return commit(
+            world.repository,
+            base,
+            proposal.files,
+            branch=proposal.branch,
+            message=proposal.message,
+            author=world.author,
+            at=datetime.fromtimestamp(self.record.at, UTC),
+            root=world.folder,
+        )
+
+    def _keep(self, action: PolicyAction) -> None:
+        """Write down how far the action has come, on the record as it is now."""
+        self.world.check_lease()
+        name = self.resource.metadata.name
+        record = PolicyRecord.decode(self.world.state.get(RECORDS, name))
+        self.world.state.put_many(RECORDS, {name: record.with_action(action).encode()})
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -21,7 +21,9 @@ from mlops.planning.plan import Step
 from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
-from mlops.resources import Dataset, Key
+from mlops.resources import Dataset, Key, Loaded
+from mlops.source.proposing import Author
+from mlops.source.repository import Repository
 from mlops.source.snapshot import Snapshot
 from mlops.state import State
 from mlops.tracking import Artifact, Tracker
@@ -73,6 +75,12 @@ class World:
     # a Dataset, now or with a digest at a revision → its declaration and its files
     rows: Callable[[str, str | None, str | None], tuple[Dataset, RowFiles]]
     state: State
+    loaded: Callable[[], Loaded]  # what the revision declares, with places
+    texts: Callable[[], Mapping[str, str]]  # of the files that it is declared in
+    repository: Repository
+    folder: str  # of the project in its repository
+    author: Author  # of the reconciler's own commits
+    publish: Callable[[str, str], None]  # a branch and its commit, to where people review
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

@@ -158,6 +158,7 @@ def _mirrored(
         elif before and not trouble:
             journal.say("FetchRecovered", "the remote answers again")
 
+    controller.remote = place.mirror.remote
     return controller, RemoteBranch(place.mirror, controller.repository, place.branch, fetched=fetched)
 
 

@@ -78,11 +78,11 @@ class Wishes:
         """What the requests say that git does not."""
         again = any(request.retry_stalled and request.train is None for request in self._unheard())
         accept = self._head if any(map(self._accepts, self._requests)) else None
-        return Options(retry_stalled=again, retry=self._retried(), accept=accept)
+        return Options(retry_stalled=again, retry=self._retried(), accept=accept, scheduled=True)
 
-    def look(self) -> None:
-        """Look at the training that is asked for beside the revision that is followed."""
-        self.training = {}
+    def look(self, view: View) -> None:
+        """Look at the training that is asked for beside the revision that is followed, by people or by policies."""
+        self.training = self.controller.proposed(view)
         for request in self._requests:
             if request.train is None:
                 continue

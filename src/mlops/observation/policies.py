@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 RECORDS: Final = "monitoring"  # namespace of the state: one record a policy
@@ -21,7 +21,7 @@ class PolicyAction:
         check: whose firing asks for it.
         window: start of the first window of that firing: seconds since 1970 UTC, or a row number.
         state: of an alert `pending`, `sent` or `failed`; of the others `due`, `blocked`, `dropped`, `training`,
-            `trained`, `proposed` or `failed`.
+            `proposed` or `failed`.
         message: why it is blocked, dropped or failed, for people.
         branch: of its proposal, and `commit` the revision of it.
         experiment: what is trained for it, and `run_id` the run that came of it.
@@ -112,14 +112,34 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True)
 class ObservedPolicy:
-    """A policy's record, and whether its schedule asks for another look at its data."""
+    """A policy's record, and what else decides about its steps.
+
+    Args:
+        due: whether its schedule asks for another look at its data.
+        trained: by id of an action, the best run of the training that its proposal asks for, once there is nothing left
+            to train.
+        stuck: by id of an action, why that training does not go on.
+    """
 
     record: PolicyRecord
     due: bool
+    trained: Mapping[str, str] = field(default_factory=dict)
+    stuck: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What came of the training that a proposal asks for: its best run, or why it does not go on; neither yet."""
+
+    run_id: str | None = None
+    problem: str | None = None
 
 
 def observe_policies(
-    schedules: Iterable[tuple[str, float]], stored: Mapping[str, bytes], now: float
+    schedules: Iterable[tuple[str, float]],
+    stored: Mapping[str, bytes],
+    now: float,
+    trainings: Mapping[str, Training],
 ) -> dict[str, ObservedPolicy]:
     """The records of policies.
 
@@ -127,9 +147,20 @@ def observe_policies(
         schedules: name of each policy, and how often its data is looked for, in seconds.
         stored: the namespace `RECORDS`.
         now: seconds since the epoch.
+        trainings: by commit of a proposal, how far its training has come.
     """
     found = {}
     for name, seconds in schedules:
         record = PolicyRecord.decode(stored.get(name))
-        found[name] = ObservedPolicy(record, not 0 <= now - record.at < seconds)
+        under_way = {
+            action.id: training
+            for action in record.actions
+            if action.state == "training" and (training := trainings.get(action.commit or "")) is not None
+        }
+        found[name] = ObservedPolicy(
+            record,
+            not 0 <= now - record.at < seconds,
+            {id: one.run_id for id, one in under_way.items() if one.run_id is not None},
+            {id: one.problem for id, one in under_way.items() if one.problem is not None},
+        )
     return found

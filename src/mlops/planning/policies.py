@@ -67,11 +67,11 @@ def policy(context: Context, resource: MonitoringPolicy) -> Assessment:
     elif not record.seen:
         record = replace(record, message=f"{absent[0]} is not there yet")
     for action in record.actions:
-        steps += _proposal(key, action)
+        steps += _proposal(key, action, seen)
     made = assess(
         key,
         steps=tuple(steps),
-        conditions=(_healthy(record), *_proposing(record)),
+        conditions=(_healthy(record), *_proposing(seen)),
         status=status,
         message=_summary(record),
     )
@@ -147,14 +147,14 @@ def _changes(record: PolicyRecord, watched: str, inputs: str) -> tuple[Change, .
     return tuple(changes)
 
 
-def _proposal(key: Key, action: PolicyAction) -> list[Step]:
+def _proposal(key: Key, action: PolicyAction, seen: ObservedPolicy) -> list[Step]:
     """The step of a proposal: to write its branch, or to publish it with what came of the training."""
-    if action.type not in ("retrain", "rollback") or action.state not in ("due", "trained"):
+    if action.type == "alert" or (action.state != "due" and action.id not in seen.trained):
         return []
-    publish = action.state == "trained"
-    reason = f"{action.check} fired" if not publish else f"{action.version} is trained"
-    what = Change("branch", action.branch, action.branch if publish else UNKNOWN)
-    work = ProposeChange(key.name, action.id, publish)
+    run_id = seen.trained.get(action.id)
+    reason = f"{action.check} fired" if run_id is None else f"{action.version} is trained"
+    what = Change("branch", action.branch, action.branch or UNKNOWN)
+    work = ProposeChange(key.name, action.id, run_id)
     return [Step(f"propose:{key}:{action.id[:12]}", str(key), "propose", reason, work, (what,))]
 
 
@@ -162,13 +162,15 @@ def _healthy(record: PolicyRecord) -> Condition:
     return Condition("Healthy", _HEALTHY.get(record.verdict, "Unknown"), record.reason, record.message)
 
 
-def _proposing(record: PolicyRecord) -> tuple[Condition, ...]:
+def _proposing(seen: ObservedPolicy) -> tuple[Condition, ...]:
     """A condition for the newest proposal that is under way or could not be made."""
-    for action in reversed(record.actions):
-        if action.type != "alert" and action.state in ("training", "trained", "failed", "proposed"):
+    for action in reversed(seen.record.actions):
+        if action.type != "alert" and action.state in ("training", "failed", "proposed"):
             truth: Truth = "True" if action.state == "proposed" else "False"
-            text = action.message or f"{action.type} for {action.check}: {action.state} on {action.branch}"
-            return (Condition("Proposed", truth, action.state.capitalize(), text),)
+            stuck = seen.stuck.get(action.id)
+            text = stuck or action.message or f"{action.type} for {action.check} on {action.branch}"
+            reason = "TrainingStuck" if stuck else action.state.capitalize()
+            return (Condition("Proposed", truth, reason, text),)
     return ()
 
 

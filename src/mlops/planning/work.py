@@ -158,11 +158,11 @@ class MonitorPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ProposeChange:
-    """Write a proposal of a policy to its branch; `publish`: for people, with what came of its training."""
+    """Write a proposal of a policy to its branch; with `run_id`, what was trained for it, publish it for people."""
 
     policy: str
     action: str
-    publish: bool
+    run_id: str | None
 
 
 Work = (
