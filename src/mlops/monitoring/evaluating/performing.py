@@ -115,8 +115,8 @@ class Performances:
 
     def with_target(self, window: WindowSummary, rows: Joined) -> WindowSummary:
         """The window with the joined labels as one more column."""
-        target = self.plan.roles.target
-        if self.plan.roles.inline or target is None or target not in window.plan.columns:
+        target = self.plan.roles.target or ""
+        if self.plan.roles.inline or target not in window.plan.columns or not rows.labelled:
             return window
         found = _target_summary(self.plan, window.plan, target, rows)
         columns = {**window.columns, target: found.columns[target]}
@@ -350,8 +350,4 @@ def _target_summary(plan: RowPlan, whole: Plan, target: str, rows: Joined) -> Wi
     found = summarise(
         [batch.select([target]) if timestamp is None else batch], only, timestamp=timestamp, threads=1
     )
-    summary = found.windows[0]
-    if target not in summary.columns:  # no row at all
-        empty = summarise([batch.slice(0, 0).select([target])], only, threads=1).windows[0]
-        return replace(summary, whole=Group(0, {**empty.columns}))
-    return summary
+    return found.windows[0]
