@@ -52,7 +52,14 @@ def serving() -> Iterator[Service]:
                     self._bytes(b" " * 2**20, 0)
                 case int(status):
                     self.send_response(status)
+                    if 300 <= status < 400:
+                        self.send_header("Location", f"http://127.0.0.1:{served.port}/elsewhere")
                     self.end_headers()
+
+        def do_GET(self) -> None:
+            served.got.append((self.path, {}))
+            self.send_response(200)
+            self.end_headers()
 
         def _bytes(self, chunk: bytes, pause: float) -> None:
             self.send_response(200)

@@ -71,6 +71,15 @@ def test_the_status_of_a_refusal_says_whether_trying_again_helps(
     assert SECRET not in str(error)
 
 
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirect_neither_loses_a_message_nor_takes_it_elsewhere(service: Service, status: int) -> None:
+    service.answers["hook"] = [status]
+    error = refused(service.url("hook"))
+    assert type(error) is Stalled
+    assert f"HTTP {status}" in str(error)
+    assert service.reached("elsewhere") == []
+
+
 def test_nobody_at_the_address_is_tried_again(nobody: int) -> None:
     error = refused(f"json://u:{SECRET}@127.0.0.1:{nobody}/{SECRET}")
     assert type(error) is Transient

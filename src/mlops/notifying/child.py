@@ -59,9 +59,9 @@ def _send(order: dict[str, Any]) -> tuple[str, int | None]:
     seen: list[tuple[str, int | None]] = []
     plain = HTTPAdapter.send
 
-    def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def observed(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            response = plain(self, *args, **kwargs)
+            response = plain(self, request, *args, **kwargs)
         except Timeout:
             seen.append(("timeout", None))
             raise
@@ -71,7 +71,11 @@ def _send(order: dict[str, Any]) -> tuple[str, int | None]:
         except RequestException:
             seen.append(("failed", None))
             raise
-        if response.status_code >= 400:
+        if response.is_redirect and request.method != "GET":
+            # Followed, it would lose the message (a POST becomes a GET), or take it and its tokens elsewhere.
+            del response.headers["Location"]
+            seen.append(("refused", response.status_code))
+        elif response.status_code >= 400:
             seen.append(("refused", response.status_code))
         return response
 
