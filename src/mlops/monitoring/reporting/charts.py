@@ -18,6 +18,7 @@ LEFT: Final = 64  # room for the numbers of the axis
 MOST_WINDOWS: Final = 1_000  # drawn, the newest ones
 _TOP, _BOTTOM, _RIGHT = 12, 24, 10
 _FAR = 20.0  # thresholds from which on a logarithmic axis shows both
+_SMALLEST = 1e-300
 _TICKS = 6
 
 
@@ -160,7 +161,7 @@ class _Scale:
         limits = [one.threshold for one in seen if one.threshold]
         high, low = max([*values, *limits], default=1.0), min([*values, 0.0])
         limit = min(limits, default=0.0)
-        self.logarithmic = limit > 0 and low >= 0 and high > _FAR * limit
+        self.logarithmic = limit > _SMALLEST and low >= 0 and high > _FAR * limit
         self._low = limit / 10 if self.logarithmic else low
         self._high = high if high > self._low else self._low + 1.0
         self._shown = [limit, high] if limits else [high]
@@ -169,7 +170,10 @@ class _Scale:
         """None stands on the axis."""
         low, high = self._low, self._high
         at = low if value is None else min(max(value, low), high)
-        share = math.log(at / low) / math.log(high / low) if self.logarithmic else _share(at, low, high)
+        if self.logarithmic:  # differences, as a quotient may be beyond doubles
+            share = (math.log(at) - math.log(low)) / (math.log(high) - math.log(low))
+        else:
+            share = _share(at, low, high)
         return round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 1)
 
     def ticks(self) -> list[float]:

@@ -203,16 +203,22 @@ def _deed(one: Decided, unit: Unit) -> Deed:
             names = ", ".join(text(name, 60) for name in one.notify)
             return Deed(one.at, bound(one.at, unit), f"alert: {check} {one.turn}", f"to {names}", one.id)
         case Retrain():
-            when = bound(one.window, unit) if one.time is None else moment(one.time)
+            at, when = _decided_at(one, unit)
             state = {"due": "decided", "blocked": "waits", "dropped": "dropped"}[one.state]
             if one.reason is not None:
                 state += f": {REASONS[one.reason]}"
             if one.until is not None:
                 state += f"; until {moment(one.until)}"
             what = f"retraining of “{text(one.experiment, 80)}” for {check}"
-            return Deed(one.window, when, what, state, one.id, one.state != "dropped")
+            return Deed(at, when, what, state, one.id, one.state != "dropped")
         case Rollback():
-            when = bound(one.window, unit) if one.time is None else moment(one.time)
-            return Deed(one.window, when, f"rollback proposed for {check}", "", one.id)
+            at, when = _decided_at(one, unit)
+            return Deed(at, when, f"rollback proposed for {check}", "", one.id)
         case _:
             assert_never(one)
+
+
+def _decided_at(one: Retrain | Rollback, unit: Unit) -> tuple[Window, str]:
+    """Where it stands among windows, and its event time for people."""
+    when = bound(one.window, unit) if one.time is None else moment(one.time)
+    return (one.window if one.time is None or unit == "rows" else one.time), when

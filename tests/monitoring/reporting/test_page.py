@@ -1,0 +1,392 @@
+"""The page that a person reads: what it answers first, how it looks without colour, script or network."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from weeks import ABOUT, DAY, SETTINGS, START, weeks
+
+from mlops.monitoring.deciding import Watched, fold
+from mlops.monitoring.reporting import page
+from mlops.monitoring.reporting.findings import standings
+from mlops.monitoring.summaries.plans import Plan
+from mlops.monitoring.summaries.reference import plan_of
+from mlops.monitoring.summaries.summarising import summarise
+from mlops.monitoring.summaries.windowed import Group, WindowSummary
+from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Evaluation, Verdict
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Read(HTMLParser):
+    """Elements, attributes and visible text of a page; fails where an element is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: Counter[tuple[str, tuple[str, ...]]] = Counter()
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag, tuple(name for name, _ in attrs)] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+        if tag not in ("b", "bdi", "span", "small", "code", "a"):
+            self.texts.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.texts))
+
+
+def report(days: int = 28) -> str:
+    made = weeks(days)
+    return page(ABOUT, made.evaluations, made.decision, made.reference, made.window, [("a.parquet", "sha:1")])
+
+
+def first_screen(text: str) -> str:
+    return Read(text).text.split("Timeline")[0]
+
+
+def evaluation(start: int, *checks: CheckVerdict, verdict: Verdict = "violated") -> Evaluation:
+    return Evaluation(start, start + DAY, 1000, verdict, checks, f"{start:x}", 0)
+
+
+def check(
+    name: str, verdict: Verdict, value: float | None, *columns: ColumnVerdict, **more: bool
+) -> CheckVerdict:
+    return CheckVerdict(name, "dataDrift", verdict, value, 1.0, columns, **more)
+
+
+def column(name: str, value: float, verdict: Verdict = "violated", part: str | None = None) -> ColumnVerdict:
+    return ColumnVerdict(name, part, "psi", value, 0.2, 1e-9, 1e-8, verdict, None)
+
+
+def test_the_first_screen_says_whether_it_is_healthy_what_changed_since_when_and_what_was_done() -> None:
+    seen = first_screen(report())
+    assert "▲ Degraded" in seen
+    assert "No: upstream, inputs, concept fired." in seen
+    assert "price: unitRatio" in seen
+    assert "EUR to CFA franc (XOF, XAF)" in seen
+    assert "income: psi 2.06, threshold 0.2, p <0.001; in 3 slices, too; since 2026-03-02" in seen
+    assert "Since when? 2026-03-02" in seen
+    assert "retraining of “loan-gbt” for “inputs” (decided)" in seen
+    assert "rollback proposed for “concept”" in seen
+
+
+def test_a_quiet_window_shows_how_near_it_came() -> None:
+    seen = first_screen(report(days=9))
+    assert "✓ Healthy" in seen
+    assert "No measure violates. Nearest to the threshold:" in seen
+    assert re.search(r"\w+( in country=\w+)?: \w+ [\d.]+( %)?, threshold [\d.]+( %)?, p [\d.]+", seen)
+    assert "What was done? Nothing." in seen
+
+
+def test_the_same_values_give_the_same_page() -> None:
+    assert report() == report()
+
+
+def test_the_page_needs_no_network_and_no_script() -> None:
+    text = report()
+    read = Read(text)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert ("content", policy) in read.attributes
+    tags = {tag for tag, _ in read.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "base", "form", "use", "image"}
+    assert not [name for name, _ in read.attributes if name.startswith("on") or name in ("src", "style")]
+    assert [value for name, value in read.attributes if name == "href"] == [ABOUT.links[0][1]]
+    assert "@import" not in text
+    assert set(re.findall(r"url\(([^)]*)\)", text)) <= {"#hatch", "#band"}
+
+
+def test_the_page_can_be_printed_heard_and_read_in_the_dark() -> None:
+    text = report()
+    read = Read(text)
+    assert "@media print" in text
+    assert "prefers-color-scheme:dark" in text
+    drawn = read.elements["svg", ("role", "viewbox", "width", "height")]
+    hidden = sum(
+        number for (tag, names), number in read.elements.items() if tag == "svg" and "aria-hidden" in names
+    )
+    assert drawn + hidden == sum(number for (tag, _), number in read.elements.items() if tag == "svg")
+    assert text.count("<desc>") == drawn
+    headers = sum(
+        number for (tag, names), number in read.elements.items() if tag == "th" and "scope" in names
+    )
+    assert headers == sum(number for (tag, _), number in read.elements.items() if tag == "th")
+
+
+def test_the_timeline_tells_verdicts_apart_by_shape_and_marks_what_fired() -> None:
+    text = report()
+    drawn = text[text.index("<h2>Timeline") : text.index("<h2>Checks")]
+    assert 'class="mv"' in drawn  # violated: filled
+    assert 'class="me"' in drawn  # by an estimate: hollow
+    assert 'class="mo"' in drawn  # no data
+    assert drawn.count('class="fired"') == 3
+    assert re.findall(r">(F|W|C)<title>", drawn) == ["F", "F", "W", "F"]
+    assert ">ABR<title>" in drawn
+
+
+def test_an_estimate_is_called_one() -> None:
+    read = Read(report()).text
+    part = read[read.index("Performance over time") :]
+    assert "this is an estimate, as labels are not here yet: it clears nothing" in part
+    assert "estimated, no labels yet" in part
+    assert 'class="estimated" d="M' in report()
+
+
+def test_distributions_lie_over_each_other_and_a_change_of_unit_is_seen_on_a_logarithmic_axis() -> None:
+    text = report()
+    price = text[text.index("Distribution of price") :].split("</figure>")[0]
+    shapes = re.findall(r'class="(ref|win)" d="(M[^"]*)"', price)
+    assert [name for name, _ in shapes] == ["ref", "win"]
+    assert "logarithmic axis" in price
+    highest = [_peak(path) for _, path in shapes]
+    assert highest[1] - highest[0] > 100  # pixels to the right: ×656
+    country = text[text.index("Categories of country") :].split("</figure>")[0]
+    assert "CI (new)" in country
+    assert country.count('class="win"') == 5
+
+
+def _peak(path: str) -> float:
+    """Where the highest step of a shape stands."""
+    steps = [(float(y), float(x)) for y, x in re.findall(r"V([\d.]+)H([\d.]+)", path)]
+    return min(steps)[1]
+
+
+def test_whole_numbers_have_a_cell_each() -> None:
+    text = report()
+    age = text[text.index("Distribution of age") :].split("</svg>")[0]
+    assert [len(re.findall("H", path)) for path in re.findall(r' d="(M0 92V[^"]*)"', age)] == [
+        36,
+        36,
+    ]  # 25 to 60
+
+
+def test_without_evaluations_summaries_or_decision_the_page_says_so() -> None:
+    seen = first_screen(page(ABOUT, []) + "Timeline")
+    assert "No window was evaluated yet." in seen
+    undecided = first_screen(page(ABOUT, weeks().evaluations))
+    assert "Nothing was decided yet." in undecided
+    assert "price: unitRatio" in undecided
+
+
+def test_row_windows_are_told_by_row_numbers() -> None:
+    made = [
+        replace(one, start=index * 500, end=index * 500 + 500)
+        for index, one in enumerate(weeks().evaluations)
+    ]
+    decision = fold(SETTINGS, Watched("7"), made, times={one.start: START + one.end for one in made})
+    seen = Read(page(replace(ABOUT, unit="rows"), made, decision)).text
+    assert "row 13,500 to row 14,000" in seen
+    assert "upstream fired at row 12,500" in seen
+
+
+def test_since_passes_over_windows_that_could_not_be_judged_and_stops_at_a_quiet_one() -> None:
+    drifted, calm = column("x", 0.5), column("x", 0.1, "quiet")
+    made = [
+        evaluation(0, check("a", "violated", 2.5, drifted)),
+        evaluation(DAY, check("a", "quiet", 0.5, calm), verdict="quiet"),
+        evaluation(2 * DAY, check("a", "violated", 2.5, drifted)),
+        evaluation(3 * DAY, check("a", "noData", None), verdict="noData"),
+        evaluation(4 * DAY, check("a", "violated", 2.5, drifted)),
+    ]
+    (found,) = standings(made, None)
+    assert found.since == 2 * DAY
+    assert found.measures[0].since == 2 * DAY
+
+
+def test_the_worst_stand_first_and_what_is_quiet_over_its_threshold_says_why() -> None:
+    made = [
+        evaluation(
+            0,
+            check(
+                *("a", "violated", 4.0, column("mild", 0.25), column("noisy", 0.9, "quiet")),
+                *(column("grave", 0.8), column("slight", 0.1, "quiet")),
+            ),
+        )
+    ]
+    (found,) = standings(made, None)
+    assert [one.measure.column for one in found.measures] == ["grave", "mild", "noisy", "slight"]
+    assert [one.note for one in found.measures] == [None, None, "it may be chance", None]
+
+
+def test_slices_are_told_with_their_worst_measure() -> None:
+    made = [
+        evaluation(
+            0, check("a", "violated", 4.0, column("x", 0.1, "quiet"), column("x", 0.8, part="country=FR"))
+        )
+    ]
+    seen = Read(page(ABOUT, made)).text
+    assert "country=FR 1 1 ▲ x in country=FR: psi 0.8, threshold 0.2" in seen.split("Slices")[1]
+
+
+def test_only_web_addresses_become_links() -> None:
+    links = (
+        *(("script", "javascript:alert(1)"), ("data", "data:text/html,x"), ("file", "file:///etc/passwd")),
+        *(
+            ("broken", 'https://x.org/"onmouseover="x'),
+            ("spaced", "https://x.org/ y"),
+            ("good", "HTTPS://x.org/a"),
+        ),
+    )
+    read = Read(page(replace(ABOUT, links=links), []))
+    found = [value for name, value in read.attributes if name == "href"]
+    assert found == ['https://x.org/"onmouseover="x', "HTTPS://x.org/a"]
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+
+
+POISON = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style></title></svg><b onclick=x>",
+    "]]><!--",
+    "' onload='x",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202eevil\u2066\x00\x1b[31m\u200b",
+    "&lt;i&gt;&#60;u&#62;",
+    "\udc80\r\nSet-Cookie: x",
+    "x" * 5_000,
+]
+
+
+@pytest.mark.parametrize("poison", POISON, ids=range(len(POISON)))
+def test_names_and_values_of_data_are_inert(poison: str) -> None:
+    """The page has the very elements and attributes that it has with plain names."""
+    plain, poisoned = _everywhere("plain"), _everywhere(poison)
+    read = Read(poisoned)
+    assert read.elements == Read(plain).elements
+    assert not [name for name, _ in read.attributes if name.startswith("on") or name == "src"]
+    assert poisoned.encode("utf-8")
+    assert "x" * 400 not in poisoned
+    controls = [one for one in poisoned if not one.isprintable() and one != "\n"]
+    assert controls == []
+    if poison.isprintable() and len(poison) < 80:
+        assert poison in read.text  # as it is, not cut, not evaluated
+
+
+def _everywhere(text: str) -> str:
+    """A report in which every text that comes from elsewhere is `text`."""
+    whole = text.encode("utf-8", "replace").decode()  # Arrow holds no surrogates
+    rows = [
+        {whole: [1.0, 2.0] * 50, f"{whole}2": [whole, "b"] * 50},
+        {whole: [5.0] * 80, f"{whole}2": [f"{whole}!"] * 80},
+    ]
+    batches = [pa.record_batch(columns) for columns in rows]
+    plan = plan_of([batches[0]], {whole: "double", f"{whole}2": "string"}, slices=[f"{whole}2"], threads=1)
+    reference, window = (summarise([batch], plan, threads=1).windows[0] for batch in batches)
+    told = ColumnVerdict(whole, f"{whole}2={whole}", text, 0.5, 0.2, 0.001, 0.002, "violated", text)
+    made = [
+        replace(
+            evaluation(
+                day * DAY, CheckVerdict(text, text, "violated", 2.0, 1.0, (told, replace(told, slice=None)))
+            ),
+            key=text,
+        )
+        for day in range(4)
+    ]
+    rules = tuple(replace(rule, on=(text,), notify=(text,)) for rule in SETTINGS.rules)
+    retraining = replace(rules[1].retrain, experiment=text) if rules[1].retrain else None
+    rules = (replace(rules[1], retrain=retraining), *rules)
+    settings = replace(
+        SETTINGS, policy=text, checks=(replace(SETTINGS.checks[1], name=text),), rules=rules, warmup=0
+    )
+    about = replace(
+        ABOUT,
+        **dict.fromkeys(
+            ("project", "policy", "model", "stage", "version", "reference", "window", "engine"), text
+        ),
+        **dict.fromkeys(("experiment", "revision", "reference_digest"), text),
+        links=((text, "https://x.org"),),
+    )
+    decision = fold(settings, Watched(text), made)
+    return page(about, made, decision, reference, window, [(text, text)])
+
+
+def test_a_thousand_columns_over_four_hundred_windows_stay_small() -> None:
+    names = [f"column_{index:04}_with_a_long_name" for index in range(1_000)]
+    source = np.random.default_rng(3)
+    batches = [pa.record_batch({"x": source.normal(moved, 1, 3_000)}) for moved in (0.0, 0.4)]
+    plan = plan_of([batches[0]], {"x": "double"}, threads=1)
+    one = [summarise([batch], plan, threads=1).windows[0].columns["x"] for batch in batches]
+    wide = Plan(dict.fromkeys(names, plan.columns["x"]))
+    reference, window = (WindowSummary(wide, Group(3_000, dict.fromkeys(names, each))) for each in one)
+    columns = [
+        tuple(
+            column(name, 0.9 - index / 2_000 + day / 100, "violated" if index % 2 else "quiet")
+            for index, name in enumerate(names)
+        )
+        for day in range(8)
+    ]
+    made = [
+        evaluation(
+            START + day * DAY,
+            *(check(name, "violated", 4.5 + day % 8, *columns[day % 8]) for name in ("a", "b", "c", "d")),
+        )
+        for day in range(400)
+    ]
+    text = page(ABOUT, made, None, reference, window, [(f"{name}.parquet", "f" * 64) for name in names])
+    assert len(text) < 3_000_000
+    seen = Read(text).text
+    assert "column_0001_with_a_long_name: psi" in first_screen(text)  # the worst
+    assert "Each place stands for 5 windows" in seen
+    assert "388 more measures, none of them worse" in seen
+    assert "200 newest of 400" in seen
+    assert "and 500 more." in seen
+
+
+def test_numbers_at_the_ends_of_what_doubles_hold_are_drawn() -> None:
+    largest = 1.7e308
+    rows = {"wide": [-largest, largest, 0.0, None], "flat": [3.0] * 4, "tiny": [5e-324, 1e-300, 1e-10, 1e10]}
+    now = {
+        "wide": [float("inf"), largest, float("nan"), 1.0],
+        "flat": [3.0] * 4,
+        "tiny": [0.0, -1.0, 1e300, 2.0],
+    }
+    batches = [pa.record_batch(each) for each in (rows, now)]
+    plan = plan_of([batches[0]], dict.fromkeys(rows, "double"), threads=1)
+    reference, window = (summarise([batch], plan, threads=1).windows[0] for batch in batches)
+    columns = [column(name, 1e308) for name in rows]
+    made = [
+        evaluation(index * DAY, check("a", "violated", value, *columns))
+        for index, value in enumerate((1e308, 1e-308))
+    ]
+    text = page(ABOUT, made, None, reference, window)
+    assert text.count("Distribution of") == 3
+    assert not re.search(r"\b(nan|inf)\b", text.replace("infinite", ""))
+
+
+def test_a_column_that_is_gone_or_empty_is_told_and_not_drawn() -> None:
+    batches = [
+        pa.record_batch(each)
+        for each in ({"x": [1.0, 2.0], "y": [1.0, 2.0]}, {"x": pa.nulls(2, pa.float64())})
+    ]
+    plan = plan_of([batches[0]], {"x": "double", "y": "double"}, threads=1)
+    reference, window = (summarise([batch], plan, threads=1).windows[0] for batch in batches)
+    made = [evaluation(0, check("a", "violated", 1.0, column("x", 1.0), column("y", 1.0)))]
+    seen = Read(page(ABOUT, made, None, reference, window)).text
+    assert "x Not drawn: all null." in seen
+    assert "y rows 2 → –" in seen
