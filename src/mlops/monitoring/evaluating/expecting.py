@@ -20,14 +20,11 @@ def broken(expect: Expect | None, window: WindowSummary) -> list[str]:
     """
     if expect is None:
         return []
-    watched = {name: wanted for name, wanted in expect.columns.items() if _is_watched(name, window)}
+    excluded = window.plan.excluded
+    watched = {name: wanted for name, wanted in expect.columns.items() if name not in excluded}
     columns = tuple(_profile(name, summary, window.rows) for name, summary in window.columns.items())
     asked = Expect(columns=watched)
     return violations(asked, Profile(window.rows, columns))
-
-
-def _is_watched(name: str, window: WindowSummary) -> bool:
-    return name in window.columns or name in window.plan.columns
 
 
 def _profile(name: str, summary: ColumnSummary, rows: int) -> ColumnProfile:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mlops.errors import MlopsError, Transient, as_mlops_error
+from mlops.errors import MlopsError, Stalled, Transient
 from mlops.monitoring import samples
 from mlops.monitoring.evaluating.keys import ENGINE, digest_of
 from mlops.monitoring.evaluating.values import DataFile, Progress, Summaries, Table, Unread
@@ -230,7 +230,7 @@ class Files:
         except MlopsError as error:
             found = error
         except Exception as error:  # whatever reading raises stops only this file, and is told
-            found = as_mlops_error(error, where=file.name)
+            found = unreadable(file.name, error)
         self.unread.append(Unread(self._table.name, file.name, found))
         return None
 
@@ -272,6 +272,12 @@ class Files:
         return ":".join(
             str(part) for part in (name, file.digest, self.recipe.digest, first, start) if part is not None
         )
+
+
+def unreadable(name: str, error: Exception) -> MlopsError:
+    """What is told of a file whose reading broke: without the error's text, which may quote data."""
+    what = f"It could not be read ({type(error).__name__})"
+    return Stalled(what, where=name, fix="Write it again completely, and check that it can be reached.")
 
 
 def _tapped(batches: Iterable[Any], taps: Sequence[Tap]) -> Iterator[Any]:

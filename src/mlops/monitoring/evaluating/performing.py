@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.errors import MlopsError, as_mlops_error
+from mlops.errors import MlopsError
 from mlops.monitoring.evaluating import labelled
 from mlops.monitoring.evaluating.checking import told
-from mlops.monitoring.evaluating.files import Files, MakeTap
+from mlops.monitoring.evaluating.files import Files, MakeTap, unreadable
 from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.labelled import RowPlan, RowTap
 from mlops.monitoring.evaluating.values import DataFile, Subject, Summaries, Unread
@@ -253,7 +253,7 @@ class Performances:
             except MlopsError as error:
                 self.unread.append(Unread(table.name, file.name, error))
             except Exception as error:  # whatever reading raises stops only this file, and is told
-                self.unread.append(Unread(table.name, file.name, as_mlops_error(error, where=file.name)))
+                self.unread.append(Unread(table.name, file.name, unreadable(file.name, error)))
 
     def _read_labels(self, file: DataFile, basis: str, joined_on: str, target: str) -> LabelRows:
         key = f"labels:{file.digest}:{basis}"
