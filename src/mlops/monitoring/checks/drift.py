@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
-from mlops.errors import MlopsError
-from mlops.monitoring.alibi.catalogue import OFFERED, AlibiDetector
-from mlops.monitoring.checks.pairs import Pair, against_the_rest, pairs, small_slices
-from mlops.monitoring.checks.row_measures import ALL_COLUMNS, Measure, Told, asked
+from mlops.monitoring.alibi.catalogue import AlibiDetector
+from mlops.monitoring.checks.judging import Calibrations as Calibrations
+from mlops.monitoring.checks.judging import DriftSettings as DriftSettings
+from mlops.monitoring.checks.judging import Judged, chosen_for, judged, multivariate, told_by_alibi, unjudged
+from mlops.monitoring.checks.pairs import against_the_rest, pairs, small_slices
+from mlops.monitoring.checks.row_measures import ALL_COLUMNS, Measure
 from mlops.monitoring.checks.significance import adjusted
-from mlops.monitoring.detectors import BinDetector, Binned, Detector, Measured, RowDetector, detector
+from mlops.monitoring.detectors import BinDetector, detector
 from mlops.monitoring.detectors.calibration import Calibration, calibrated
 from mlops.monitoring.samples import RowSample
-from mlops.monitoring.summaries.numeric import NumericSummary
 from mlops.monitoring.summaries.plans import NumericPlan
 from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
-
-FEWEST_VALUES = 20  # of a column in a window, below which nothing is said of it
-
-Calibrations = Mapping[tuple[str, str | None], Calibration | None]
-
-
-@dataclass(frozen=True, slots=True)
-class DriftSettings:
-    """How columns are compared.
-
-    Args:
-        name: of the check in its policy.
-        numeric, categorical: the detector of such columns.
-        multivariate: a detector of all columns at once, beside those; None for none.
-        thresholds: effect from which on there is drift, by detector; the detector's own where not named.
-        share: the share of judged columns that makes the check violated when so many drifted. By default (None) one
-            column is enough: corrected over columns, one is no accident, and one broken feature can break a model.
-        min_rows: fewest rows of a window, or of a slice, that are judged.
-        q: how many of the columns called drifted may be false, as a share (Benjamini-Hochberg).
-    """
-
-    name: str
-    numeric: str = "psi"
-    categorical: str = "jensenShannon"
-    multivariate: str | None = None
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    share: float | None = None
-    min_rows: int = field(kw_only=True)
-    q: float = 0.05
 
 
 def data_drift(
@@ -113,14 +84,6 @@ def calibrate(
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Judged:
-    """One measure before the correction over all of them."""
-
-    verdict: ColumnVerdict
-    calibration: Calibration | None = None
-
-
 def _drift(
     kind: Literal["dataDrift", "targetDrift"],
     settings: DriftSettings,
@@ -139,168 +102,34 @@ def _drift(
     compared = [
         pair
         for pair in pairs(reference, window, columns, settings.min_rows)
-        if pair.slice is None or not isinstance(_chosen(settings, pair), AlibiDetector)  # of all rows only
+        if pair.slice is None or not isinstance(chosen_for(settings, pair), AlibiDetector)  # of all rows only
     ]
-    told = _told(settings, compared, rows, alibi)
-    judged = [_judged(settings, pair, calibrations, told) for pair in compared]
+    told = told_by_alibi(settings, compared, rows, alibi)
+    measures = [judged(settings, pair, calibrations, told) for pair in compared]
     wanted = reference.plan.columns if columns is None else columns
     for name in wanted:
         if name not in window.columns or name not in reference.columns:
-            judged.append(
-                _Judged(
-                    _unjudged(name, None, "", "gone" if name in reference.columns else "not in the reference")
+            measures.append(
+                Judged(
+                    unjudged(name, None, "", "gone" if name in reference.columns else "not in the reference")
                 )
             )
     if settings.multivariate is not None:
-        judged.append(_Judged(_multivariate(settings, settings.multivariate, rows, told)))
+        measures.append(Judged(multivariate(settings, settings.multivariate, rows, told)))
     small = [
-        _unjudged(ALL_COLUMNS, part, "", f"{count} rows, fewer than {settings.min_rows}")
+        unjudged(ALL_COLUMNS, part, "", f"{count} rows, fewer than {settings.min_rows}")
         for part, count in small_slices(reference, window, settings.min_rows)
     ]
-    verdicts = [*_corrected(settings, judged), *small]
+    verdicts = [*_corrected(settings, measures), *small]
     return _checked(kind, settings, verdicts)
 
 
-def _chosen(settings: DriftSettings, pair: Pair) -> Detector | MlopsError:
-    """The column's detector, or why there is none."""
-    try:
-        return detector(settings.numeric if _is_numeric(pair) else settings.categorical)
-    except MlopsError as error:  # an unknown detector: the rest is judged all the same
-        return error
-
-
-def _told(
-    settings: DriftSettings, compared: Sequence[Pair], rows: RowSample | None, alibi: Measure | None
-) -> dict[str, Told]:
-    """What alibi-detect says of columns, and of all of them."""
-    wanted: dict[str, AlibiDetector] = {}
-    for pair in compared:
-        chosen = _chosen(settings, pair)
-        if isinstance(chosen, AlibiDetector) and _why_not(pair) is None:
-            wanted[pair.column] = chosen
-    if settings.multivariate is not None and settings.multivariate in OFFERED:
-        wanted[ALL_COLUMNS] = OFFERED[settings.multivariate]
-    return asked(wanted, rows, alibi, len(compared) + 1)
-
-
-def _why_not(pair: Pair) -> str | None:
-    why_not = pair.why_not()
-    if why_not is None and pair.rows_with_values < FEWEST_VALUES:
-        why_not = f"{pair.rows_with_values:.0f} values, fewer than {FEWEST_VALUES}"
-    return why_not
-
-
-def _judged(
-    settings: DriftSettings, pair: Pair, calibrations: Calibrations | None, told: Mapping[str, Told]
-) -> _Judged:
-    name = settings.numeric if _is_numeric(pair) else settings.categorical
-
-    def unjudged(note: str) -> _Judged:
-        return _Judged(_unjudged(pair.column, pair.slice, name, note))
-
-    why_not = _why_not(pair)
-    if why_not is not None:
-        return unjudged(why_not)
-    chosen = _chosen(settings, pair)
-    if isinstance(chosen, RowDetector):
-        return unjudged("this detector compares all columns at once")
-    calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
-    if calibrations is not None and calibration is None and not isinstance(chosen, MlopsError):
-        few = isinstance(chosen, BinDetector)
-        return unjudged(
-            "too few windows of the reference to calibrate on"
-            if few
-            else "thresholds of it are not calibrated"
-        )
-    match chosen:
-        case BinDetector():
-            measured: Told = _measured(chosen, pair.binned())
-        case AlibiDetector():
-            measured = told[pair.column]
-        case MlopsError():
-            measured = chosen
-    if isinstance(measured, MlopsError):
-        return _Judged(replace(_unjudged(pair.column, pair.slice, name, _said(measured)), verdict="error"))
-    if isinstance(measured, str):
-        return unjudged(measured)
-    if not math.isfinite(measured.effect) or measured.p_value is None:
-        return unjudged(measured.note or "it could not be measured")
-    if calibration is not None:
-        measured = calibration.judged(measured)
-    assert not isinstance(chosen, MlopsError)
-    threshold = settings.thresholds.get(name, chosen.threshold)
-    notes = [measured.note] if measured.note else []
-    if pair.cells is not None and pair.cells.covered < 1:
-        notes.append(f"{1 - pair.cells.covered:.1%} of the rows are of seasons that the reference lacks")
-    verdict = ColumnVerdict(
-        pair.column,
-        pair.slice,
-        name,
-        measured.effect,
-        threshold,
-        measured.p_value,
-        None,
-        "quiet",
-        "; ".join(notes) or None,
-    )
-    return _Judged(verdict, calibration)
-
-
-def _is_numeric(pair: Pair) -> bool:
-    return isinstance(pair.reference, NumericSummary)
-
-
-def _said(error: MlopsError) -> str:
-    return f"{error.what}. {error.fix}" if error.fix else error.what
-
-
-def _measured(chosen: BinDetector, counts: Binned) -> Measured | MlopsError:
-    try:
-        return chosen.measure(counts)
-    except Exception as error:  # a plug-in's own fault must stop only its columns
-        return MlopsError(f"the detector {chosen.name} failed: {type(error).__name__}")
-
-
-def _multivariate(
-    settings: DriftSettings, name: str, rows: RowSample | None, told: Mapping[str, Told]
-) -> ColumnVerdict:
-    try:
-        chosen = detector(name)
-    except MlopsError as error:
-        return replace(_unjudged(ALL_COLUMNS, None, name, error.what), verdict="error")
-    if isinstance(chosen, AlibiDetector):
-        measured = told[ALL_COLUMNS]
-    elif rows is None:
-        measured = "there are no rows to compare"
-    elif isinstance(chosen, RowDetector):
-        try:
-            measured = chosen.measure(rows.reference, rows.window, rows.categorical, rows.seed)
-        except Exception as error:  # a plug-in's own fault, or a library's, must stop only this measure
-            measured = MlopsError(f"it failed: {type(error).__name__}")
-    else:
-        measured = "it compares one column"
-    if isinstance(measured, MlopsError):
-        return replace(_unjudged(ALL_COLUMNS, None, name, _said(measured)), verdict="error")
-    if isinstance(measured, str):
-        return _unjudged(ALL_COLUMNS, None, name, measured)
-    if not math.isfinite(measured.effect) or measured.p_value is None:
-        return _unjudged(ALL_COLUMNS, None, name, measured.note or "it could not be measured")
-    threshold = settings.thresholds.get(name, chosen.threshold)
-    return ColumnVerdict(
-        ALL_COLUMNS, None, name, measured.effect, threshold, measured.p_value, None, "quiet", measured.note
-    )
-
-
-def _unjudged(column: str, part: str | None, name: str, note: str) -> ColumnVerdict:
-    return ColumnVerdict(column, part, name, None, None, None, None, "insufficient", note)
-
-
-def _corrected(settings: DriftSettings, judged: Sequence[_Judged]) -> list[ColumnVerdict]:
+def _corrected(settings: DriftSettings, found: Sequence[Judged]) -> list[ColumnVerdict]:
     """Each with its adjusted p-value and its verdict."""
-    measures = sum(one.verdict.p_value is not None for one in judged)
-    corrected = adjusted([one.verdict.p_value for one in judged])
+    measures = sum(one.verdict.p_value is not None for one in found)
+    corrected = adjusted([one.verdict.p_value for one in found])
     result = []
-    for one, p_adjusted in zip(judged, corrected, strict=True):
+    for one, p_adjusted in zip(found, corrected, strict=True):
         verdict = one.verdict
         if p_adjusted is not None and verdict.value is not None and verdict.threshold is not None:
             threshold = verdict.threshold if one.calibration is None else one.calibration.threshold(measures)
