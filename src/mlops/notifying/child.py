@@ -90,8 +90,8 @@ def _send(order: dict[str, Any]) -> tuple[str, int | None]:
     sent = services_told.notify(
         body=_encodable(order["body"]),
         title=_encodable(order["title"]),
-        notify_type=apprise.NotifyType(_KINDS[order["severity"]]),
-        body_format=apprise.NotifyFormat.TEXT,
+        notify_type=_KINDS[order["severity"]],
+        body_format="text",
         attach=apprise.AppriseAttachment(files, asset=asset) if files else None,
     )
     if sent:
