@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlops.monitoring.ranks import kept, least_copies, mixed
 from mlops.monitoring.summaries.encoding import Damaged, Reader, Writer
 from mlops.monitoring.summaries.plans import CategoricalPlan, NumericPlan, Plan
 from mlops.monitoring.summaries.reading import categories_of, numbers_of, times_of
@@ -25,10 +26,7 @@ from mlops.monitoring.windows import EventWindows, RowWindows, season_keys
 MOST_ROWS: Final = 2_000  # of a window: detectors see a small shift, and what is stored stays small
 _FORMAT: Final = "rows 1"
 _PILE: Final = 8
-_COPIES: Final = 1 << 20  # ranked at once
 _NOTHING: Final = np.uint64(0x6E756C6C)  # the hash of a null
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +95,7 @@ class Sketch:
 
     def drawn(self) -> tuple[Floats, Integers]:
         """At most `layout.most` rows (rows, columns) and their seasons (rows,), in the order of their ranks."""
-        places = _least_copies(self.hashes, self.copies, self.layout.most)
+        places = least_copies(self.hashes, self.copies, self.layout.most)
         return self.values[places], self.seasons[places]
 
 
@@ -200,13 +198,13 @@ class Sampler:
         for key, start, end in zip(found.tolist(), starts.tolist(), ends.tolist(), strict=True):
             part = order[start:end]
             distinct, first, copies = np.unique(hashes[part], return_index=True, return_counts=True)
-            kept = _kept(distinct, copies, self._layout.most)
-            at = part[first[kept]]
+            least = kept(distinct, copies, self._layout.most)
+            at = part[first[least]]
             values = (
                 np.column_stack([column(at) for column in columns]) if columns else np.empty((len(at), 0))
             )
             pile = self._piles.setdefault(key, [])
-            pile.append(Sketch(self._layout, len(part), distinct[kept], copies[kept], seasons[at], values))
+            pile.append(Sketch(self._layout, len(part), distinct[least], copies[least], seasons[at], values))
             if len(pile) >= _PILE:
                 pile[:] = [merge(pile)]
 
@@ -223,28 +221,28 @@ class Sampler:
 
     def _read(self, batch: Any, times: Integers, dated: Flags) -> tuple[Hashes, list[Any]]:
         """A hash of each row, and for each column what gives its values at some places."""
-        hashes: Hashes = np.where(dated, _mixed(times.view(np.uint64)), _NOTHING).astype(np.uint64)
+        hashes: Hashes = np.where(dated, mixed(times.view(np.uint64)), _NOTHING).astype(np.uint64)
         columns = []
         for name in self._layout.columns:
             plan = self._layout.plan.columns[name]
             if name not in batch.schema.names:
-                hashes = _mixed(hashes ^ _NOTHING)
+                hashes = mixed(hashes ^ _NOTHING)
                 columns.append(lambda at: np.full(len(at), np.nan))
             elif isinstance(plan, NumericPlan):
                 values = numbers_of(batch.column(name), plan.type).values + 0.0  # without -0.0
                 bits: Hashes = np.where(np.isnan(values), _NOTHING, values.view(np.uint64)).astype(np.uint64)
-                hashes = _mixed(hashes ^ bits)
+                hashes = mixed(hashes ^ bits)
                 columns.append(values.__getitem__)
             else:
                 assert isinstance(plan, CategoricalPlan)
                 found = categories_of(batch.column(name), plan.type)
-                hashes = _mixed(hashes ^ np.append(found.hashes, _NOTHING)[found.codes])
+                hashes = mixed(hashes ^ np.append(found.hashes, _NOTHING)[found.codes])
                 codes = np.append(_codes(plan, found.hashes), np.nan)[found.codes]
                 columns.append(codes.__getitem__)
         for name in self._layout.apart:
             if name in batch.schema.names and name != self._timestamp:
                 found = categories_of(batch.column(name), "string")
-                hashes = _mixed(hashes ^ np.append(found.hashes, _NOTHING)[found.codes])
+                hashes = mixed(hashes ^ np.append(found.hashes, _NOTHING)[found.codes])
         return hashes, columns
 
 
@@ -269,13 +267,13 @@ def merge(parts: Sequence[Sketch]) -> Sketch:
     distinct, first, places = np.unique(hashes, return_index=True, return_inverse=True)
     copies = np.bincount(places, np.concatenate([part.copies for part in parts]), len(distinct))
     copies = copies.astype(np.int64)
-    kept = _kept(distinct, copies, layout.most)
-    at = first[kept]
+    least = kept(distinct, copies, layout.most)
+    at = first[least]
     return Sketch(
         layout,
         sum(part.rows for part in parts),
-        frozen(distinct[kept]),
-        frozen(copies[kept]),
+        frozen(distinct[least]),
+        frozen(copies[least]),
         frozen(np.concatenate([part.seasons for part in parts])[at]),
         frozen(np.concatenate([part.values for part in parts])[at]),
     )
@@ -337,39 +335,3 @@ def _codes(plan: CategoricalPlan, hashes: Hashes) -> Floats:
         return np.full(len(hashes), float(unseen))
     places = np.minimum(np.searchsorted(plan.known, hashes), len(plan.known) - 1)
     return np.where(plan.known[places] == hashes, plan.slots[places], unseen).astype(np.float64)
-
-
-def _kept(hashes: Hashes, copies: Integers, most: int) -> Integers:
-    """The places of the `most` rows whose copies have the least ranks, ascending."""
-    if len(hashes) <= most:
-        return np.arange(len(hashes))
-    return np.sort(np.unique(_least_copies(hashes, copies, most)))
-
-
-def _least_copies(hashes: Hashes, copies: Integers, most: int) -> Integers:
-    """The places of the rows that the `most` copies of least rank belong to, in the order of the ranks."""
-    places, ranks = np.empty(0, np.int64), np.empty(0, np.uint64)
-    ends = np.cumsum(copies)
-    total = int(ends[-1]) if len(ends) else 0
-    for begin in range(0, total, _COPIES):
-        numbers = np.arange(begin, min(begin + _COPIES, total))
-        of = np.searchsorted(ends, numbers, side="right")
-        nth = (numbers - (ends[of] - copies[of])).astype(np.uint64)
-        places = np.concatenate((places, of))
-        ranks = np.concatenate((ranks, _mixed(hashes[of] ^ (nth * _MULTIPLIER))))
-        if len(ranks) > most:
-            least = np.argpartition(ranks, most - 1)[:most]
-            places, ranks = places[least], ranks[least]
-    chosen: Integers = places[np.lexsort((places, ranks))]
-    return chosen
-
-
-def _mixed(values: Hashes) -> Hashes:
-    """Each of 64 bits depends on all (the finaliser of SplitMix64: Steele, Lea & Flood 2014)."""
-    mixed = values + _MULTIPLIER
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= _MIX_1
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= _MIX_2
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
