@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -105,8 +110,18 @@ def test_a_quiet_window_shows_how_near_it_came() -> None:
     assert "What was done? Nothing." in seen
 
 
-def test_the_same_values_give_the_same_page() -> None:
-    assert report() == report()
+def test_the_same_values_give_the_same_page_in_another_process() -> None:
+    code = "import hashlib, test_page; print(hashlib.sha256(test_page.report().encode()).hexdigest())"
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": str(Path(__file__).parent),
+        "TZ": "Asia/Tokyo",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert ran.stdout.strip() == hashlib.sha256(report().encode()).hexdigest()
 
 
 def test_the_page_needs_no_network_and_no_script() -> None:

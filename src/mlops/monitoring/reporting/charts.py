@@ -12,7 +12,7 @@ from mlops.monitoring.reporting.about import Unit
 from mlops.monitoring.reporting.wording import VERDICTS, bound, effect
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation, Verdict
 
-WIDTH: Final = 720
+WIDTH: Final = 960
 HEIGHT: Final = 150
 LEFT: Final = 64  # room for the numbers of the axis
 MOST_WINDOWS: Final = 1_000  # drawn, the newest ones
@@ -63,6 +63,7 @@ class Chart:
         limit: path data of the threshold, which may change from window to window.
         across, upwards: ticks.
         floor, logarithmic: y of the axis; whether it is logarithmic.
+        size: of a mark, smaller where there are many.
         told: the same in a sentence, for those who do not see it.
     """
 
@@ -77,6 +78,7 @@ class Chart:
     upwards: tuple[Tick, ...]
     floor: float
     logarithmic: bool
+    size: float
     told: str
 
 
@@ -118,7 +120,8 @@ def chart(check: CheckVerdict, seen: Sequence[Point], unit: Unit) -> Chart:
     told = f"{len(seen)} windows, {sum(one.verdict == 'violated' for one in seen)} of them violated."
     return Chart(
         *(WIDTH, HEIGHT, measured, estimated, dots, tuple(marks), limit),
-        *(ticks([one.start for one in seen], xs, unit), upwards, scale.y(None), scale.logarithmic, told),
+        *(ticks([one.start for one in seen], xs, unit), upwards, scale.y(None), scale.logarithmic),
+        *(mark_size(len(seen), WIDTH), told),
     )
 
 
@@ -126,6 +129,11 @@ def places(count: int, width: int, left: int = LEFT) -> list[float]:
     """The middle of each of `count` windows across the picture."""
     step = (width - left - _RIGHT) / max(count, 1)
     return [round(left + step * (index + 0.5), 1) for index in range(count)]
+
+
+def mark_size(count: int, width: int, left: int = LEFT) -> float:
+    """Half the width of a mark, so that neighbours leave each other some room."""
+    return round(min(max((width - left) / max(count, 1) * 0.45, 1.5), 5.0), 1)
 
 
 def ticks(starts: Sequence[Window], xs: Sequence[float], unit: Unit) -> tuple[Tick, ...]:

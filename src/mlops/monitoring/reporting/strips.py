@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from mlops.monitoring.deciding.actions import Action, Alert, Retrain, Rollback, Window
 from mlops.monitoring.deciding.fold import Decision
 from mlops.monitoring.reporting.about import Unit
-from mlops.monitoring.reporting.charts import Mark, Tick, places, ticks
+from mlops.monitoring.reporting.charts import Mark, Tick, mark_size, places, ticks
 from mlops.monitoring.reporting.wording import VERDICTS, bound, text
 from mlops.monitoring.verdicts import Evaluation, Verdict
 
@@ -45,7 +45,10 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """All of it; `grouped` is how many windows share a place, `left_out` how many checks are not drawn."""
+    """All of it.
+
+    `grouped` is how many windows share a place, `left_out` how many checks are not drawn, `size` that of a mark.
+    """
 
     width: int
     height: int
@@ -54,6 +57,7 @@ class Strips:
     across: tuple[Tick, ...]
     grouped: int
     left_out: int
+    size: float
     told: str
 
 
@@ -77,6 +81,7 @@ def strips(evaluations: Sequence[Evaluation], decision: Decision | None, unit: U
     return Strips(
         *(WIDTH, ROW * (len(drawn) + 1) + 22, tuple(drawn), _actions(decision, evaluations, at, lane, unit)),
         *(ticks([group[0].start for group in groups], xs, unit), grouped, max(0, len(names) - MOST_CHECKS)),
+        mark_size(len(groups), WIDTH, LEFT),
         told,
     )
 
