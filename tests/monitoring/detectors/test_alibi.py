@@ -222,6 +222,22 @@ sys.stdin.read()
     assert answered == Measured(0.5, 0.25)
 
 
+def test_what_needs_torch_says_so_and_a_fault_of_a_detector_has_its_name(tmp_path: Path) -> None:
+    body = """
+for answer in (b'{"missing": "torch"}', b'{"failed": "ValueError"}'):
+    sys.stdout.buffer.write(struct.pack("<Q", len(answer)) + answer)
+    sys.stdout.flush()
+sys.stdin.read()
+"""
+    request = asked(of_all(OFFERED["alibi/mmd"], beside(normal(1), normal(2)), 1))
+    with Worker(_python(tmp_path, body)) as worker:
+        found = worker.measure([request, request])
+    assert [str(each) for each in found] == [
+        "alibi/mmd needs torch. Install torch beside alibi-detect",
+        "alibi/mmd failed: ValueError. Choose another detector",
+    ]
+
+
 def test_a_child_that_hangs_is_killed_after_its_time(tmp_path: Path) -> None:
     request = asked(of_column(OFFERED["alibi/ks"], beside(normal(1), normal(2)), 0))
     program = _python(

@@ -1,0 +1,32 @@
+"""The simulation of false alarms and power, in small: its page tells what the checks do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sim_monitoring import SETTINGS, fires, independent, with_memory
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+def test_default_and_calibrated_checks_are_quiet_without_drift_and_see_a_column_that_moved(
+    place: int,
+) -> None:
+    setting = SETTINGS[place]
+    for seed in range(3):
+        assert fires(setting, seed, 8, 0.0)[0] is None
+    assert fires(setting, 0, 3, 1.0) == (2, 3)
+
+
+def test_fixed_thresholds_alarm_on_rows_with_memory() -> None:
+    assert fires(SETTINGS[3], 0, 4, 0.0)[0] is not None
+
+
+def test_drawn_counts_are_of_normal_columns_of_which_the_first_moved() -> None:
+    middle = np.repeat([0, 1], 64)
+    for draw in (independent, with_memory):
+        counts = draw(np.random.default_rng(1), 4_000, 0.5)
+        assert counts.shape == (50, 128)
+        assert (counts.sum(axis=1) == 4_000).all()
+        upper = counts @ middle / 4_000
+        assert upper[0] == pytest.approx(0.691, abs=0.06)
+        assert upper[1:].mean() == pytest.approx(0.5, abs=0.02)
