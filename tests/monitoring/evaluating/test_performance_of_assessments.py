@@ -335,3 +335,47 @@ def test_performance_against_the_windows_before(tmp_path: Path) -> None:
     assert check(found, 13).verdict == "insufficient"
     assert check(found, 14).verdict == "quiet"
     assert check(found, 15).verdict == "violated"
+
+
+def test_the_error_of_values_is_estimated_while_labels_are_late(tmp_path: Path) -> None:
+    def uneven(seed: int, rows: int, day: float, *, shift: float = 0.0) -> dict[str, Any]:
+        """The error grows with income."""
+        rng = np.random.default_rng(seed)
+        income = rng.normal(shift, 1, rows)
+        noise = rng.normal(0, 1, rows) * np.exp(income / 2)
+        found = values(seed, rows, day)
+        ids = pa.array(np.arange(rows) + seed * 10_000)
+        return {
+            **found,
+            "id": ids,
+            "income": pa.array(income),
+            "prediction": pa.array(3 * income),
+            "price": pa.array(3 * income + noise),
+        }
+
+    train = table("train", [written(tmp_path, "train.parquet", uneven(1, 4_000, 0))], columns=VALUES)
+    paths = [
+        written(
+            tmp_path,
+            f"{day}.parquet",
+            without(uneven(day, 800, day, shift=1.0 if day == 11 else 0.0), "price"),
+        )
+        for day in (10, 11, 12)
+    ]
+    columns = Columns(prediction="prediction", timestamp="time", id="id")
+    concept = {"name": "concept", "type": "conceptDrift", "metric": "mae", "estimate": True}
+    labels = table("outcomes", [], columns=Columns(target="price", id="id"))
+    watched = subject(
+        spec(checks=[concept], data=LATE), train, table("scored", paths, columns=columns), labels=labels
+    )
+    found = assessed(watched)
+    assert (check(found, 10).verdict, check(found, 10).estimate) == ("insufficient", True)
+    assert (check(found, 11).verdict, check(found, 11).estimate) == ("violated", True)
+    assert check(found, 11).columns[-1].detector == "dle"
+
+
+def test_times_that_windows_need_are_asked_for(tmp_path: Path, train: Table) -> None:
+    columns = COLUMNS.model_copy(update={"timestamp": None})
+    scored = table("scored", [written(tmp_path, "a.parquet", loans(2, 500, 10, 2))], columns=columns)
+    with pytest.raises(Stalled, match="no column of event times"):
+        assessed(subject(spec(), train, scored))

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
-from mlops.errors import Transient
+from mlops.errors import Stalled, Transient
 from mlops.monitoring import samples
 from mlops.monitoring.checks.row_measures import Measure
 from mlops.monitoring.evaluating.checking import Compared, checked, needs_rows, told
 from mlops.monitoring.evaluating.due import Due, due_events, due_rows, numbered, windows_of
+from mlops.monitoring.evaluating.estimating import SAMPLE, layouts_of
 from mlops.monitoring.evaluating.files import Files, MakeTap, Recipe, SampleTap
 from mlops.monitoring.evaluating.keys import ENGINE, digest_of, judged_by
 from mlops.monitoring.evaluating.labelled import RowPlan, layout_of
@@ -24,11 +26,11 @@ from mlops.monitoring.performance.rows import Joined
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.windowed import Group, WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation, overall
-from mlops.monitoring.windows import RowOrder, RowWindows, revision
+from mlops.monitoring.windows import EventWindows, RowOrder, RowWindows, revision
 from mlops.resources.monitoring_checks import ConceptDrift, TargetDrift
 from mlops.resources.monitoring_policy import RollingReference
 
-_MICRO = 1_000_000
+_ROWS: Final = "sample"  # under which rows for detectors are kept
 
 
 def assess(
@@ -85,6 +87,7 @@ class _Assessment:
         self._subject, self._summaries, self._now = subject, summaries, now
         self._windows = windows_of(subject)
         spec = subject.spec
+        _needs_times(subject, self._windows)
         task = task_of(subject)
         if task is None and any(isinstance(check, ConceptDrift) for check in spec.checks):
             raise unclear_task(subject)
@@ -99,6 +102,7 @@ class _Assessment:
         self._plan = plan
         self._performances, self._why_not = self._performing(task, plan)
         self._layout = self._sampled(plan)
+        self._estimating = self._estimated(plan)
         self._files = Files(
             subject.predictions, self._recipe(plan), summaries, progress=progress, threads=threads
         )
@@ -170,20 +174,29 @@ class _Assessment:
         def sample() -> samples.RowSample | None:
             if self._layout is None:
                 return None
-            layout = self._layout
-            before = self._source.sample(start, layout)
-            parts = self._files.kept("sample", start, lambda value: samples.decode(value, layout))
-            own = [sketch for _, sketch in parts]
-            if before is None or not own:
+            before = self._source.sample(start, _ROWS, self._layout)
+            own = self._sketch(start, _ROWS, self._layout)
+            if before is None or own is None:
                 return None
-            return samples.RowSample.of(before, samples.merge(own), int(key[:8], 16))
+            return samples.RowSample.of(before, own, int(key[:8], 16))
+
+        def sketches() -> tuple[samples.Sketch, samples.Sketch] | None:
+            if self._estimating is None:
+                return None
+            of_reference, of_window = self._estimating
+            fixed = self._subject.reference is not None
+            before = self._source.sample(start, SAMPLE, of_reference if fixed else of_window)
+            own = self._sketch(start, SAMPLE, of_window)
+            return None if before is None or own is None else (before, own)
 
         def concept(check: ConceptDrift) -> CheckVerdict:
             if self._performances is None:
                 return told(check, "insufficient", self._why_not or "", self._roles.target or "*")
             base = self._source.base(start, self._performances.plan)
             rows = self._rows_of(start)
-            return self._performances.judge(check, base, rows, predicted=content.predicted, due=labels_due)
+            return self._performances.judge(
+                check, base, rows, sketches, predicted=content.predicted, due=labels_due
+            )
 
         compared = Compared(
             None if isinstance(reference, str) else reference,
@@ -248,6 +261,10 @@ class _Assessment:
             return window
         return self._performances.with_target(window, self._rows_of(start))
 
+    def _sketch(self, start: int, name: str, layout: samples.Layout) -> samples.Sketch | None:
+        parts = self._files.kept(name, start, lambda value: samples.decode(value, layout))
+        return samples.merge([sketch for _, sketch in parts]) if parts else None
+
     def _rows_of(self, start: int) -> Joined:
         assert self._performances is not None
         return self._performances.rows_of(self._files, start)
@@ -302,15 +319,42 @@ class _Assessment:
             wanted += [*self._roles.outputs, *([self._roles.target] if self._roles.target else [])]
         return samples.Layout.of(plan, wanted, apart)
 
+    def _estimated(self, plan: Plan) -> tuple[samples.Layout, samples.Layout] | None:
+        """What is kept of rows of reference and windows where errors of values are estimated from features."""
+        wanted = any(
+            isinstance(check, ConceptDrift) and check.estimate for check in self._subject.spec.checks
+        )
+        known, roles = self._performances, self._roles
+        if not wanted or known is None or known.plan.layout.task != "regression":
+            return None
+        if roles.prediction is None or roles.target is None:
+            return None
+        min_rows = self._subject.spec.window.min_rows
+        return layouts_of(plan, roles.features, roles.prediction, roles.target, min_rows)
+
     def _recipe(self, plan: Plan) -> Recipe:
         timestamp = self._subject.predictions.columns.timestamp
         taps: list[MakeTap] = []
         if self._performances is not None:
             taps.append(self._performances.tap())
         if self._layout is not None:
-            taps.append(partial(SampleTap, self._layout, self._windows, timestamp))
+            taps.append(partial(SampleTap, _ROWS, self._layout, self._windows, timestamp))
+        if self._estimating is not None:
+            taps.append(partial(SampleTap, SAMPLE, self._estimating[1], self._windows, timestamp))
         late = not self._roles.inline and self._roles.target is not None
         hidden = frozenset([self._roles.target] if late and self._roles.target else [])
         return Recipe(
             plan, self._windows, timestamp, self._subject.predictions.text, hidden, None, tuple(taps)
+        )
+
+
+def _needs_times(subject: Subject, windows: EventWindows | RowWindows) -> None:
+    """Raises Stalled where windows or seasons need event times, of which the predictions have none."""
+    if subject.predictions.columns.timestamp is not None:
+        return
+    if isinstance(windows, EventWindows) or subject.spec.reference.season != "none":
+        raise Stalled(
+            "Its predictions have no column of event times, which windows of time and seasons need",
+            where=f"Dataset/{subject.predictions.name}",
+            fix="Set columns.timestamp of the Dataset, or count rows with window.rows and no season.",
         )

@@ -81,16 +81,15 @@ class Tap:
 class SampleTap(Tap):
     """A bounded sample of the rows of each window."""
 
-    name = "sample"
-
     def __init__(
         self,
+        name: str,
         layout: samples.Layout,
         windows: EventWindows | RowWindows | None,
         timestamp: str | None,
         first: int,
     ) -> None:
-        self.digest = layout.digest
+        self.name, self.digest = name, layout.digest
         self._sampler = samples.Sampler(layout, windows, timestamp=timestamp, first_row=first)
 
     def add(self, batch: Any) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import MlopsError
-from mlops.monitoring.evaluating import labelled
+from mlops.monitoring import samples
+from mlops.monitoring.evaluating import estimating, labelled
 from mlops.monitoring.evaluating.checking import told
+from mlops.monitoring.evaluating.estimating import Chunks, size_of
 from mlops.monitoring.evaluating.files import Files, MakeTap, unreadable
 from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.labelled import RowPlan, RowTap
@@ -21,11 +23,9 @@ from mlops.monitoring.evaluating.values import DataFile, Subject, Summaries, Unr
 from mlops.monitoring.performance.concept_drift import (
     chunks_of,
     concept_drift,
-    estimated_drift,
     meanwhile,
     sums_of,
 )
-from mlops.monitoring.performance.estimates import cbpe
 from mlops.monitoring.performance.loss_drift import beside, loss_drift, losses
 from mlops.monitoring.performance.metrics import Metric, default_metric, metric_for
 from mlops.monitoring.performance.rows import (
@@ -35,7 +35,6 @@ from mlops.monitoring.performance.rows import (
     labels_are_due,
     latest_labels,
 )
-from mlops.monitoring.performance.sums import Sums
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.summarising import summarise
 from mlops.monitoring.summaries.windowed import Group, WindowSummary
@@ -43,7 +42,8 @@ from mlops.monitoring.verdicts import CheckVerdict
 from mlops.monitoring.windows import EventWindows, RowWindows, season_keys
 from mlops.resources.monitoring_checks import ConceptDrift
 
-Chunks = dict[str | None, list[Sums]]
+T = TypeVar("T")
+_MADE: Final = 64  # seasons and sizes that are kept at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +70,7 @@ class Performances:
         self.unread: list[Unread] = []
         self._subject, self._windows, self._summaries = subject, windows, summaries
         self._labels: tuple[str, LabelRows] | None = None
-        self._chunks: dict[Any, Chunks] = {}
-        self._chances: dict[int, NDArray[np.float64] | None] = {}
+        self._made: dict[tuple[int, Hashable], tuple[object, Any]] = {}
         self._last: tuple[int, Joined] | None = None
 
     def tap(self) -> MakeTap:
@@ -129,9 +128,25 @@ class Performances:
         return replace(window, whole=whole, seasons=seasons)
 
     def judge(
-        self, check: ConceptDrift, base: Base | str, rows: Joined, *, predicted: int, due: bool
+        self,
+        check: ConceptDrift,
+        base: Base | str,
+        rows: Joined,
+        sketches: Callable[[], tuple[samples.Sketch, samples.Sketch] | None],
+        *,
+        predicted: int,
+        due: bool,
     ) -> CheckVerdict:
-        """The verdict of a check of performance; `base` may be why there is none."""
+        """The verdict of a check of performance.
+
+        Args:
+            check: of the policy.
+            base: the reference's rows, or why there are none.
+            rows: the window's.
+            sketches: samples of both for estimates from features; None where none are kept.
+            predicted: rows of the window, with labels or without.
+            due: whether labels are as complete as they get.
+        """
         layout, column = self.plan.layout, self.plan.roles.target or "*"
         metric = metric_for(check.metric or default_metric(layout.task), layout.task)
         if isinstance(base, str):
@@ -152,7 +167,7 @@ class Performances:
             max_drop=check.max_drop,
             min_rows=min_rows,
             window=sums_of(layout, rows, self.plan.slices),
-            reference=self._sums(base, rows.labelled),
+            reference=self._sums(base, rows.labelled) if due else {},
             predicted=predicted,
             due=due,
         )
@@ -168,42 +183,31 @@ class Performances:
             )
             found = beside(found, run)
         if check.estimate and found.verdict in ("insufficient", "noData"):
-            found = meanwhile(found, self._estimated(check, column, metric, base, rows))
+            found = meanwhile(found, self._estimated(check, column, metric, base, rows, sketches))
         return found
 
     def _estimated(
-        self, check: ConceptDrift, column: str, metric: Metric, base: Base, rows: Joined
+        self,
+        check: ConceptDrift,
+        column: str,
+        metric: Metric,
+        base: Base,
+        rows: Joined,
+        sketches: Callable[[], tuple[samples.Sketch, samples.Sketch] | None],
     ) -> CheckVerdict:
-        layout = self.plan.layout
-        if layout.task == "regression":
-            return replace(told(check, "insufficient", _NO_DLE, column), estimate=True)
-        if rows.rows.scores.shape[1] != layout.score_columns:
-            why = "performance is estimated from probabilities, of which there are none"
-            return replace(told(check, "insufficient", why, column), estimate=True)
-        known = base.rows
-        calibration = cbpe.calibrated(layout, known.rows.scores, known.targets)
-        chances = cbpe.out_of_fold(layout, known.rows.ids, known.rows.scores, known.targets)
-        if calibration is None or chances is None:
-            why = f"the reference has fewer than {cbpe.FEWEST_ROWS} labelled rows with probabilities"
-            return replace(told(check, "insufficient", why, column), estimate=True)
-        own = calibration.chances(rows.rows.scores)
-        every = np.lexsort((known.rows.ids, known.rows.times))
-        size = _size(len(rows.targets))
-        parts = np.array_split(every, max(1, len(every) // size))
-        chunks: Chunks = {}
-        for part in parts:
-            for label, sums in _expected(self.plan, known, chances, part).items():
-                chunks.setdefault(label, []).append(sums)
-        return estimated_drift(
-            check.name,
-            column,
-            metric,
-            "cbpe",
-            max_drop=check.max_drop,
-            min_rows=self._subject.spec.window.min_rows,
-            window=_expected(self.plan, rows, own, np.arange(len(rows.targets))),
-            reference=chunks,
-        )
+        min_rows = self._subject.spec.window.min_rows
+        if self.plan.layout.task != "regression":
+            known = self._once(base, "chances", lambda: estimating.fitted(self.plan, base.rows))
+            if isinstance(known, str):
+                return estimating.not_estimated(check, column, known)
+            return estimating.by_chances(check, column, metric, self.plan, base.rows, known, rows, min_rows)
+        both = sketches()
+        if both is None:
+            return estimating.not_estimated(check, column, "there is no sample of rows to estimate from")
+        trees = self._once(both[0], metric.name, lambda: estimating.grown(metric, self.plan, both[0]))
+        if isinstance(trees, str):
+            return estimating.not_estimated(check, column, trees)
+        return estimating.by_trees(check, column, metric, self.plan, trees, both[1], min_rows)
 
     def _same_season(self, base: Base, rows: Joined) -> Base:
         """The reference's rows of the seasons that the window has."""
@@ -211,26 +215,41 @@ class Performances:
         if season == "none" or not len(rows.targets):
             return base
         wanted = np.unique(season_keys(rows.rows.times, season))
-        parts = (
-            None if base.parts is None else tuple(_of_seasons(part, season, wanted) for part in base.parts)
-        )
-        return Base(_of_seasons(base.rows, season, wanted), parts)
+
+        def chosen() -> Base:
+            parts = (
+                None
+                if base.parts is None
+                else tuple(_of_seasons(part, season, wanted) for part in base.parts)
+            )
+            return Base(_of_seasons(base.rows, season, wanted), parts)
+
+        return self._once(base, tuple(wanted.tolist()), chosen)
 
     def _sums(self, base: Base, labelled_rows: int) -> Chunks:
-        """Sums of the reference in parts of about the window's size: that of the power of two below it."""
-        size = _size(labelled_rows)
-        key = (id(base.rows), size)
-        if key not in self._chunks:
-            known = Joined(base.rows.rows, base.rows.targets)
-            told_rows = _with_targets(known)
-            parts = chunks_of(told_rows, size) if base.parts is None else map(_with_targets, base.parts)
+        """Sums of the reference in parts of about the window's size."""
+        size = size_of(labelled_rows, self._subject.spec.window.min_rows)
+
+        def summed() -> Chunks:
+            whole = _with_targets(base.rows)
+            parts = chunks_of(whole, size) if base.parts is None else map(_with_targets, base.parts)
             found: Chunks = {}
             for part in parts:
                 for label, sums in sums_of(self.plan.layout, part, self.plan.slices).items():
                     found.setdefault(label, []).append(sums)
-            self._chunks = {key: found}
-            self._held = base  # as long as its id is a key
-        return self._chunks[key]
+            return found
+
+        return self._once(base, size, summed)
+
+    def _once(self, of: object, what: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, kept for the next windows with the same reference (which is kept too)."""
+        key = id(of), what
+        if key not in self._made:
+            if len(self._made) >= _MADE:
+                self._made.clear()
+            self._made[key] = (of, make())
+        found: T = self._made[key][1]
+        return found
 
     def _latest(self) -> LabelRows:
         digest = self.labels_digest()
@@ -293,15 +312,8 @@ def reference_rows(
     return found
 
 
-_NO_DLE = "performance of values is estimated only where a sample of the features is kept"
-
-
 def _in_order(files: Sequence[DataFile]) -> list[DataFile]:
     return sorted(files, key=lambda file: (file.position, file.name))
-
-
-def _size(rows: int) -> int:
-    return 1 << max(0, max(1, rows).bit_length() - 1)
 
 
 def _with_targets(rows: Joined) -> Joined:
@@ -312,23 +324,6 @@ def _with_targets(rows: Joined) -> Joined:
 def _of_seasons(rows: Joined, season: Any, wanted: NDArray[np.int64]) -> Joined:
     here = np.isin(season_keys(rows.rows.times, season), wanted)
     return Joined(rows.rows.take(here), rows.targets[here])
-
-
-def _expected(
-    plan: RowPlan, rows: Joined, chances: NDArray[np.float64], places: NDArray[Any]
-) -> dict[str | None, Sums]:
-    """Sums of rows without labels, each as every class by its chance: of all and of each slice."""
-    layout = plan.layout
-    predictions, scores, slices = rows.rows.predictions, rows.rows.scores, rows.rows.slices
-
-    def of(chosen: NDArray[Any]) -> Sums:
-        return cbpe.expected(layout, predictions[chosen], scores[chosen], chances[chosen])
-
-    found: dict[str | None, Sums] = {None: of(places)}
-    for column, names in enumerate(plan.slices):
-        for code, label in sorted(names.items()):
-            found[label] = of(places[slices[places, column] == code])
-    return found
 
 
 def _target_summary(plan: RowPlan, whole: Plan, target: str, rows: Joined) -> WindowSummary:

@@ -35,8 +35,8 @@ class Source(Protocol):
         """Its sums, or why there are none."""
         ...
 
-    def sample(self, start: int, layout: samples.Layout) -> samples.Sketch | None:
-        """A bounded sample of its rows."""
+    def sample(self, start: int, name: str, layout: samples.Layout) -> samples.Sketch | None:
+        """A bounded sample of its rows; `name` says under what that of a file is kept."""
         ...
 
     def base(self, start: int, plan: RowPlan) -> Base | str:
@@ -62,7 +62,7 @@ class Fixed:
     ) -> None:
         self._table, self._reference, self._summaries = table, reference, summaries
         self._base: Base | None = None
-        self._sample: samples.Sketch | None = None
+        self._samples: dict[str, samples.Sketch] = {}
         self._own = Calibrated(lambda: list(own_windows(reference, table, windows, threads=threads)))
 
     def digest(self, start: int) -> str:
@@ -73,14 +73,15 @@ class Fixed:
         """The same for all windows."""
         return self._reference.summary
 
-    def sample(self, start: int, layout: samples.Layout) -> samples.Sketch | None:
+    def sample(self, start: int, name: str, layout: samples.Layout) -> samples.Sketch | None:
         """The same for all windows."""
-        if self._sample is None:
+        if layout.digest not in self._samples:
             timestamp = self._table.columns.timestamp
             if timestamp is None and layout.plan.season != "none":
                 return None
-            self._sample = sample_of(self._reference, layout, timestamp, self._summaries)
-        return self._sample
+            found = sample_of(self._reference, layout, timestamp, self._summaries)
+            self._samples[layout.digest] = found
+        return self._samples[layout.digest]
 
     def base(self, start: int, plan: RowPlan) -> Base | str:
         """The same for all windows."""
@@ -133,12 +134,12 @@ class Rolling:
         parts = [self._held[one] for one in before if one in self._held]
         return merge(parts) if parts else "there are no rows in the time of the rolling reference"
 
-    def sample(self, start: int, layout: samples.Layout) -> samples.Sketch | None:
+    def sample(self, start: int, name: str, layout: samples.Layout) -> samples.Sketch | None:
         """Of the windows before."""
         parts = [
             sketch
             for one in self._before(start)
-            for _, sketch in self.files.kept("sample", one, lambda value: samples.decode(value, layout))
+            for _, sketch in self.files.kept(name, one, lambda value: samples.decode(value, layout))
         ]
         return samples.merge(parts) if parts else None
 
