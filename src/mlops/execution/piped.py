@@ -61,7 +61,7 @@ class PipedChild:
         memory: int | None,
         stop: threading.Event,
     ) -> None:
-        self.failed = "It could not be started"  # the beginning of what is told if it fails now
+        self.failed = "There is no process to ask"  # the beginning of what is told if it fails now
         self._where, self._environ = where, environ
         self._timeout, self._memory, self._stop = timeout, memory, stop
         self._deadline = time.monotonic() + timeout
