@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import psutil
+import pytest
 from loopback_service import Service
 
 from mlops.errors import Transient
@@ -49,6 +50,26 @@ def test_offering_never_waits_and_what_came_of_it_is_told_once(service: Service)
     deliveries.offer([again])
     assert deliveries.drain(20)
     assert by_notifier(deliveries.close()) == {"ill": True}
+
+
+def test_an_outcome_that_could_not_be_written_down_is_kept_and_not_sent_again(service: Service) -> None:
+    deliveries = Deliveries()
+    deliveries.offer([delivery(service, "team")])
+    assert deliveries.drain(20)
+
+    def locked(outcomes: list[Outcome]) -> None:
+        raise Transient("the database is locked")
+
+    with pytest.raises(Transient):
+        deliveries.settle(locked)
+    deliveries.offer([delivery(service, "team")])  # it is still due: nothing was marked
+    assert deliveries.drain(20)
+    marked: list[Outcome] = []
+    deliveries.settle(marked.extend)
+    deliveries.settle(marked.extend)
+    assert by_notifier(marked) == {"team": True}
+    assert len(marked) == len(service.got) == 1
+    deliveries.close()
 
 
 def test_four_services_that_hang_again_keep_a_fifth_not_waiting(service: Service) -> None:

@@ -6,7 +6,10 @@ import base64
 import email
 import email.policy
 import socketserver
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -121,6 +124,22 @@ def test_a_url_stands_in_no_argument_and_no_environment_and_the_child_inherits_n
     looking.join()
     assert any(b"child.py" in text for text in seen)
     assert not any(SECRET.encode() in text for text in seen)
+
+
+def test_a_child_whose_parent_was_killed_ends_by_itself(service: Service) -> None:
+    service.answers["hook"] = ["hang"]
+    script = (
+        "import sys; from mlops.notifying.message import Message; from mlops.notifying.sending import send\n"
+        "send(sys.argv[1], Message('t', 'b', 'info'), where='x', timeout=1.9)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, service.url("hook") + "?rto=60"])
+    while not (children := psutil.Process(parent.pid).children()):
+        time.sleep(0.01)
+    assert service.hanging.acquire(timeout=20)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
 
 
 def test_e_mail_goes_over_smtp_with_names_as_text() -> None:

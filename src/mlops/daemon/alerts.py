@@ -35,9 +35,9 @@ class Alerts:
         if self._deliveries is None:
             self._deliveries = Deliveries(wake=self.wake)
         controller = self.controller
-        controller.mark(self._deliveries.finished())
+        self._deliveries.settle(controller.mark)
         self._deliveries.offer(controller.deliveries(view))
-        at = next_try(rows_in(controller.state))
+        at = next_try(rows_in(controller.state), after=controller.now())
         self._next = None if at is None else controller.monotonic() + max(at - controller.now(), 1.0)
 
     def due(self) -> float | None:

@@ -69,7 +69,7 @@ class Deliveries:
     """Sends what is offered, at most `at_once` at a time and one at a time to an address.
 
     Tries that failed before never take the last free place, so four hanging services do not keep a fifth waiting.
-    `wake` is called from a thread of its own whenever `finished` has something.
+    `wake` is called from a thread of its own whenever there is something to settle.
     """
 
     def __init__(
@@ -96,8 +96,18 @@ class Deliveries:
                     self._waiting[key] = delivery
             self._start()
 
+    def settle(self, mark: Callable[[list[Outcome]], None]) -> None:
+        """Have `mark` write down what came of tries; where it raises, that is kept for the next call."""
+        with self._changed:
+            outcomes = dict(self._finished)
+        if outcomes:
+            mark(list(outcomes.values()))
+        with self._changed:
+            for key in outcomes:
+                del self._finished[key]
+
     def finished(self) -> list[Outcome]:
-        """What came of tries since the last call, for `Outbox.mark`."""
+        """What came of tries since the last call; whoever takes it has to write it down."""
         with self._changed:
             outcomes = list(self._finished.values())
             self._finished.clear()
