@@ -121,7 +121,7 @@ class Standing:
 
 
 def standing(notifier: str, rows: Iterable[Row]) -> Standing:
-    """How a Notifier stands, from the rows of the outbox (`Outbox.rows`), in any order."""
+    """How a Notifier stands, from the rows of the outbox (`outbox.rows_in`), in any order."""
     own = [row for row in rows if row.notifier == notifier]
     sent: dict[int, float] = {}  # by address: when something last reached it
     for row in own:
