@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pytest
 from weeks import ABOUT, DAY, SETTINGS, START, weeks
 
 from mlops.monitoring.deciding import Watched, fold
-from mlops.monitoring.reporting import page
+from mlops.monitoring.reporting import page, picture, svg_picture
 from mlops.monitoring.reporting.findings import standings
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.reference import plan_of
@@ -405,3 +406,73 @@ def test_a_column_that_is_gone_or_empty_is_told_and_not_drawn() -> None:
     seen = Read(page(ABOUT, made, None, reference, window)).text
     assert "x Not drawn: all null." in seen
     assert "y rows 2 → –" in seen
+
+
+def test_a_seasonal_reference_is_drawn_in_the_seasons_of_the_window() -> None:
+    source = np.random.default_rng(5)
+
+    def month(number: int, mean: float) -> pa.RecordBatch:
+        day = np.array([f"2025-{number:02}-03"], "datetime64[us]")
+        return pa.record_batch({"day": day.repeat(800), "x": source.normal(mean, 1, 800)})
+
+    batches = [month(1, 0.0), month(7, 20.0)]
+    plan = plan_of(batches, {"x": "double"}, season="month", threads=1)
+    reference, january, may = (
+        summarise(each, plan, timestamp="day", threads=1).windows[0]
+        for each in (batches, [month(1, 0.0)], [month(5, 9.0)])
+    )
+    made = [evaluation(0, check("a", "quiet", 0.1, column("x", 0.1, "quiet")), verdict="quiet")]
+    text = page(ABOUT, made, None, reference, january)
+    shapes = re.findall(r' d="(M0 92V[^"]*)"', text)
+    assert abs(_peak(shapes[0]) - _peak(shapes[1])) < 60  # July's 20 is not there
+    assert "drawn is the reference mixed from its seasons as the window has them" in text
+    unknown = Read(page(ABOUT, made, None, reference, may)).text
+    assert "x Not drawn: the reference has no rows of this season." in unknown
+
+
+def test_whatever_verdicts_say_there_is_a_page_and_a_drawing() -> None:
+    source = Random(5)
+    verdicts: tuple[Verdict, ...] = ("quiet", "violated", "insufficient", "noData", "error")
+    numbers = (None, 0.0, 5e-324, 1.7e308, -1e308, -5.0, 0.2, 1.0, 1e12, 1e-12)
+    kinds = ("dataDrift", "conceptDrift", "upstreamChange", "own/kind")
+    for _ in range(60):
+        made = []
+        for day in range(source.choice((1, 2, 40))):
+            checks = [
+                CheckVerdict(
+                    *(name, source.choice(kinds), source.choice(verdicts)),
+                    *(source.choice(numbers), source.choice(numbers)),
+                    tuple(
+                        ColumnVerdict(
+                            *(
+                                source.choice("xy*"),
+                                source.choice((None, "s=1")),
+                                source.choice(("psi", "tailExceedance")),
+                            ),
+                            *(
+                                source.choice(numbers),
+                                source.choice(numbers),
+                                None,
+                                source.choice((None, 0.2)),
+                            ),
+                            *(source.choice(verdicts), source.choice((None, "note"))),
+                        )
+                        for _ in range(source.randint(0, 3))
+                    ),
+                    estimate=source.random() < 0.3,
+                )
+                for name in source.sample(("a", "b", "c"), source.randint(0, 3))
+            ]
+            start = source.choice((0, 1e9, -1e11, 1e14)) + day * DAY
+            made.append(Evaluation(start, start + DAY, 10, source.choice(verdicts), tuple(checks), "k", 0))
+        made.sort(key=lambda one: one.start)
+        Read(page(ABOUT, made))
+        svg_picture("a", made)
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold"), [(1.7e308, 1e-320), (-1.7e308, 1.7e308), (None, None), (5e-324, 0.0)]
+)
+def test_a_picture_of_any_numbers_can_be_made(value: float | None, threshold: float | None) -> None:
+    extreme = CheckVerdict("a", "dataDrift", "violated", value, threshold, ())
+    assert picture("a", [evaluation(0, extreme)]).startswith(b"\x89PNG")

@@ -167,7 +167,7 @@ class _Scale:
     def __init__(self, seen: Sequence[Point]) -> None:
         values = [one.value for one in seen if one.value is not None]
         limits = [one.threshold for one in seen if one.threshold]
-        high, low = max([*values, *limits], default=1.0), min([*values, 0.0])
+        high, low = max([*values, *limits, 0.0]), min([*values, 0.0])
         limit = min(limits, default=0.0)
         self.logarithmic = limit > _SMALLEST and low >= 0 and high > _FAR * limit
         self._low = limit / 10 if self.logarithmic else low

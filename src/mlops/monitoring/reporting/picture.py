@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from mlops.monitoring.reporting.about import Unit
@@ -13,6 +14,7 @@ from mlops.monitoring.reporting.wording import TYPES, bound, effect, meaning, te
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation, Verdict
 
 _WINDOWS: Final = 60
+_LARGEST: Final = 1e100
 _INCHES, _DOTS = (7.2, 2.8), 110
 _BLUE, _RED, _GREY = "#1f4e79", "#b3261e", "#5f6368"
 
@@ -59,6 +61,7 @@ def _title(newest: CheckVerdict, check: str) -> str:
 
 def _drawn(axes: Any, check: CheckVerdict, seen: Sequence[Point], unit: Unit) -> None:
     xs = range(len(seen))
+    seen = [replace(one, value=_within(one.value), threshold=_within(one.threshold)) for one in seen]
     none = float("nan")
     for guessed, style in ((False, "-"), (True, ":")):
         values = [none if one.value is None or one.estimate is not guessed else one.value for one in seen]
@@ -83,15 +86,20 @@ def _drawn(axes: Any, check: CheckVerdict, seen: Sequence[Point], unit: Unit) ->
             )  # fmt: skip
     told = [value for one in seen for value in (one.value, one.threshold) if value is not None]
     low, high = min([0.0, *told]), max([*told, 1e-9])
-    axes.set_ylim(low, high + (high / 8 - low / 8))
+    axes.set_ylim(low, high + (high - low) / 8)
     axes.set_xlim(-0.5, max(len(seen) - 0.5, 0.5))
     marked = sorted({0, len(seen) // 2, len(seen) - 1}) if seen else []
     axes.set_xticks(marked, [bound(seen[x].start, unit) for x in marked], fontsize=8)
     heights = [low]
-    for height in (check.threshold, high):
+    for height in (_within(check.threshold), high):
         if height and all(abs(height - other) > (high - low) / 12 for other in heights):
             heights.append(height)
     axes.set_yticks(heights, [effect(y, check.type, "") for y in heights], fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     if seen:
         axes.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.98), ncols=6)
+
+
+def _within(value: float | None) -> float | None:
+    """What matplotlib can draw: beyond, its own sums overflow."""
+    return None if value is None else min(max(value, -_LARGEST), _LARGEST)
