@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlops.applying.monitored import Kept, Window, told
 from mlops.applying.outcomes import Done, Outcome
+from mlops.applying.predicting import predicting
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.history import parse_time
@@ -150,14 +151,16 @@ class _Evaluating:
 
         world = self.world
         subject, digests = self._subject()
-        assessed = assess(
-            subject,
-            world.state.namespace(SUMMARIES),
-            self.kept.stored(self.number),
-            now=world.now(),
-            order=RowOrder(self.record.rows),
-            progress=self._says,
-        )
+        tables = subject.reference, subject.predictions
+        with predicting(world, self.step, self.resource, self.version, self.number, *tables) as predict:
+            assessed = assess(
+                replace(subject, predict=predict),
+                world.state.namespace(SUMMARIES),
+                self.kept.stored(self.number),
+                now=world.now(),
+                order=RowOrder(self.record.rows),
+                progress=self._says,
+            )
         changed = tuple(self._window(one.start, assessed) for one in assessed.evaluations)
         self.kept.windows |= {window.key: window for window in changed}
         watched = self._watched()
@@ -216,7 +219,7 @@ class _Evaluating:
         from mlops.monitoring.evaluating import DataFile, Table
 
         dataset, rows = self.world.rows(name, digest, revision)
-        files = tuple(DataFile(one.digest, one.name, 0, one.batches) for one in rows.files)
+        files = tuple(DataFile(one.digest, one.name, at, one.batches) for at, one in enumerate(rows.files))
         spec = dataset.spec
         return Table(name, rows.digest, rows.types, files, spec.columns, rows.text, spec.expect)
 

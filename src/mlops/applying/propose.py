@@ -54,7 +54,7 @@ class _Proposing:
         world, action = self.world, self.action
         if run_id is not None:
             if run_id == self._watched_run():
-                why = "there is nothing new to train on: code, parameters and data are those of the version that drifted"
+                why = "there is nothing new to train on: code, parameters and data are those it was trained with"
                 self._keep(replace(action, state="dropped", run_id=run_id, message=why))
                 return Done(f"not proposed: {why}")
             proposal, base = self._trained(run_id)

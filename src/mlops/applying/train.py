@@ -122,7 +122,7 @@ def _attempt(
         if run is not None and OUTCOME in run.tags:  # closed since the plan was made
             return Left(f"run {run_id} has ended; the next pass sees it")
         try:
-            environment = _environment(world, experiment, step)
+            environment = environment_of(world, experiment, step)
         except Stalled as error:
             return _never_began(world, experiment, task.trial, run_id, attempt, error)
         if world.stop.is_set():
@@ -226,7 +226,8 @@ def _elsewhere(world: World, experiment: Experiment, executor: Executor, run_id:
     return Failed(Transient(f"run {run_id} was lost with {origin}", fix="Apply again to train it here"))
 
 
-def _environment(world: World, experiment: Experiment, step: Step) -> Environment:
+def environment_of(world: World, experiment: Experiment, step: Step) -> Environment:
+    """The environment that an experiment's code runs in, made where it is not there yet."""
     files = world.snapshot_of(experiment.key).read(environment_files(experiment))
     declared = environment_spec(experiment, files)
     if declared is None:

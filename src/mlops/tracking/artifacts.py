@@ -54,6 +54,18 @@ class Artifacts(Connection):
             digest, size = content(root)
         return Artifact(uri, digest, size)
 
+    @contextmanager
+    def artifact_here(self, run_id: str, name: str) -> Iterator[Path | None]:
+        """A run's artifact as a path on this machine, for as long as it is needed; None where there is none."""
+        path = _safe(name, self.store.shown)
+        doing = f"reading artifact {name} of run {run_id}"
+        found = self._call(doing, lambda client: self._find(client, run_id, path))
+        if found is None:
+            yield None
+            return
+        with self._here(found[1]) as place:
+            yield place
+
     def _find(self, client: MlflowClient, run_id: str, name: str) -> tuple[str, str] | None:
         """The URI to name it by and the URI its bytes are at."""
         try:
