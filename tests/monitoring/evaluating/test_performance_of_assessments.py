@@ -118,15 +118,21 @@ def test_the_target_joined_late_is_a_column_of_target_drift(tmp_path: Path, trai
     assert "default" not in [one.column for one in check(found, 12, "target").columns]
 
 
-def test_a_file_of_labels_that_cannot_be_read_is_told(tmp_path: Path, train: Table) -> None:
-    late = Late(tmp_path, train)
+def test_a_file_of_labels_that_cannot_be_read_is_told_and_read_when_it_can_be(
+    tmp_path: Path, train: Table
+) -> None:
+    late, memory = Late(tmp_path, train), Memory()
     path = late.labels(10)
-    watched = late.watched(late.labels(11), path)
+    watched, whole = late.watched(late.labels(11), path), path.read_bytes()
     path.write_bytes(b"PAR1")
-    found = assessed(watched)
+    found = assessed(watched, memory)
     assert [(one.table, one.file) for one in found.unread] == [("outcomes", "l10-1200.parquet")]
     assert check(found, 11).verdict == "quiet"
     assert check(found, 10).verdict == "insufficient"
+    path.write_bytes(whole)
+    again = assessed(watched, memory, stored=known(found))
+    assert [(one.start / DAY, one.revision) for one in again.evaluations] == [(10, 1)]
+    assert check(again, 10).verdict == "quiet"
 
 
 def test_performance_is_estimated_while_labels_are_late(tmp_path: Path, train: Table) -> None:

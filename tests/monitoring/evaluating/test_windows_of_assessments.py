@@ -240,7 +240,7 @@ def test_a_forgotten_window_of_an_unreadable_file_keeps_its_verdict(tmp_path: Pa
     first = assessed(subject(spec(), train, table("scored", paths)), memory)
     listed = table("scored", paths)
     paths[0].write_bytes(b"")
-    for key in [key for key in memory.entries if key.startswith(("window:", "content:"))]:
+    for key in [key for key in memory.entries if key.startswith(("window:", "sums:"))]:
         del memory.entries[key]
     again = assessed(subject(spec(), train, listed), memory, stored=known(first))
     assert again.evaluations == ()

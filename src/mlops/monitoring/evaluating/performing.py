@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -11,15 +11,14 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.errors import MlopsError
 from mlops.monitoring import samples
 from mlops.monitoring.evaluating import estimating, labelled
 from mlops.monitoring.evaluating.checking import told
 from mlops.monitoring.evaluating.estimating import Chunks, size_of
-from mlops.monitoring.evaluating.files import Files, MakeTap, unreadable
-from mlops.monitoring.evaluating.keys import digest_of
+from mlops.monitoring.evaluating.files import Files, MakeTap
 from mlops.monitoring.evaluating.labelled import RowPlan, RowTap
-from mlops.monitoring.evaluating.values import DataFile, Subject, Summaries, Unread
+from mlops.monitoring.evaluating.late_labels import LateLabels, in_order
+from mlops.monitoring.evaluating.values import Subject, Summaries, Unread
 from mlops.monitoring.performance.concept_drift import (
     chunks_of,
     concept_drift,
@@ -30,10 +29,8 @@ from mlops.monitoring.performance.loss_drift import beside, loss_drift, losses
 from mlops.monitoring.performance.metrics import Metric, default_metric, metric_for
 from mlops.monitoring.performance.rows import (
     Joined,
-    LabelRows,
     joined,
     labels_are_due,
-    latest_labels,
 )
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.summarising import summarise
@@ -67,9 +64,9 @@ class Performances:
         self, subject: Subject, plan: RowPlan, windows: EventWindows | RowWindows, summaries: Summaries
     ) -> None:
         self.plan = plan
-        self.unread: list[Unread] = []
-        self._subject, self._windows, self._summaries = subject, windows, summaries
-        self._labels: tuple[str, LabelRows] | None = None
+        self._subject, self._windows = subject, windows
+        self._labels = None if subject.labels is None else LateLabels(subject.labels, plan, summaries)
+        self._order = {file: place for place, file in enumerate(in_order(subject.predictions.files))}
         self._made: dict[tuple[int, Hashable], tuple[object, Any]] = {}
         self._last: tuple[int, Joined] | None = None
 
@@ -77,25 +74,29 @@ class Performances:
         """Keeps rows of the files of predictions."""
         return partial(RowTap, self.plan, self._windows, self._subject.predictions.columns.timestamp)
 
+    @property
+    def unread(self) -> list[Unread]:
+        """Files of labels that could not be read."""
+        return [] if self._labels is None else self._labels.unread
+
+    @property
     def labels_digest(self) -> str:
         """Of the files of labels there are: as long as it is the same, no window has new labels."""
-        if self._subject.labels is None:
-            return ""
-        files = [(self._place[file], file.digest) for file in self._subject.labels.files]
-        return digest_of(sorted(files))
+        return "" if self._labels is None else self._labels.digest
 
     def rows_of(self, files: Files, start: int) -> Joined:
         """A window's predictions with the labels there are."""
         if self._last is not None and self._last[0] == start:
             return self._last[1]
         parts = list(files.kept("rows", start, labelled.decode))
-        if self._subject.labels is None:
+        if self._labels is None:
             found = labelled.ordered(
                 labelled.put_together([(one.rows, one.targets) for _, one in parts], self.plan)
             )
         else:
-            order = {file: place for place, file in enumerate(_in_order(self._subject.predictions.files))}
-            found = joined([(order[file], one.rows) for file, one in parts], self._latest(), start)
+            found = joined(
+                [(self._order[file], one.rows) for file, one in parts], self._labels.latest(), start
+            )
             if not parts:
                 found = labelled.put_together([], self.plan)
         self._last = (start, found)
@@ -251,46 +252,6 @@ class Performances:
         found: T = self._made[key][1]
         return found
 
-    def _latest(self) -> LabelRows:
-        digest = self.labels_digest()
-        if self._labels is None or self._labels[0] != digest:
-            self._labels = (digest, latest_labels(list(self._label_files())))
-        return self._labels[1]
-
-    def _label_files(self) -> Iterator[tuple[int, LabelRows]]:
-        table = self._subject.labels
-        assert table is not None
-        target, joined_on = table.columns.target, self.plan.roles.id
-        if joined_on not in table.types and table.columns.id is not None:
-            joined_on = table.columns.id
-        basis = digest_of(self.plan.digest, joined_on, target)
-        for file in _in_order(table.files):
-            if target is None or joined_on is None:
-                return
-            try:
-                yield self._place[file], self._read_labels(file, basis, joined_on, target)
-            except MlopsError as error:
-                self.unread.append(Unread(table.name, file.name, error))
-            except Exception as error:  # whatever reading raises stops only this file, and is told
-                self.unread.append(Unread(table.name, file.name, unreadable(file.name, error)))
-
-    def _read_labels(self, file: DataFile, basis: str, joined_on: str, target: str) -> LabelRows:
-        key = f"labels:{file.digest}:{basis}"
-        known = self._summaries.get_many([key]).get(key)
-        if known is not None:
-            try:
-                return LabelRows.decode(known)
-            except MlopsError:  # cut off, or not ours: it is read again
-                pass
-        found = labelled.label_rows(file.batches([joined_on, target]), self.plan, joined_on, target)
-        self._summaries.put_many({key: found.encode()})
-        return found
-
-    @property
-    def _place(self) -> Mapping[DataFile, int]:
-        table = self._subject.labels
-        return {file: place for place, file in enumerate(_in_order(table.files))} if table else {}
-
 
 def rows_digest(rows: Joined) -> str:
     """A hash of the labels of a window's rows."""
@@ -310,10 +271,6 @@ def reference_rows(
         found = tap.rows()
         summaries.put_many({name: labelled.encode(found)})
     return found
-
-
-def _in_order(files: Sequence[DataFile]) -> list[DataFile]:
-    return sorted(files, key=lambda file: (file.position, file.name))
 
 
 def _with_targets(rows: Joined) -> Joined:
