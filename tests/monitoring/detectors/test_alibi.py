@@ -181,6 +181,13 @@ def test_what_cannot_be_asked_is_said() -> None:
     assert of_all(OFFERED["alibi/mmd"], constant, 1) == "all columns are constant"
 
 
+def test_an_answer_without_numbers_is_no_measure_and_never_a_small_one() -> None:
+    for name in ("alibi/ks", "alibi/cvm"):
+        request = asked(of_column(OFFERED[name], beside(normal(1), normal(2)), 0))
+        assert np.isnan(request.measured([None], [0.5]).effect)
+        assert request.measured([0.1], [None]).p_value is None
+
+
 def test_one_that_is_not_there_says_what_to_install(tmp_path: Path) -> None:
     requests = [asked(of_column(OFFERED["alibi/ks"], beside(normal(1), normal(2)), 0))]
     with Worker(str(tmp_path / "python")) as gone:
@@ -225,6 +232,7 @@ sys.stdin.read()
 def test_what_needs_torch_says_so_and_a_fault_of_a_detector_has_its_name(tmp_path: Path) -> None:
     body = """
 for answer in (b'{"missing": "torch"}', b'{"failed": "ValueError"}'):
+    sys.stdin.buffer.read(*struct.unpack("<Q", sys.stdin.buffer.read(8)))
     sys.stdout.buffer.write(struct.pack("<Q", len(answer)) + answer)
     sys.stdout.flush()
 sys.stdin.read()

@@ -58,12 +58,8 @@ class Request:
 
     def _effect(self, distances: Sequence[float | None]) -> float:
         n, m = len(self.reference), len(self.window)
-        first = math.nan if distances[0] is None else distances[0]
+        first = distances[0]
         match self.detector.own_name:
-            case (
-                "cvm"
-            ):  # the statistic less its expectation, over how it grows: the L2 distance of the shares
-                return math.sqrt(max(0.0, first - 1 / 6) * (n + m) / (n * m))
             case "fet":
                 return abs(float(self.reference.mean()) - float(self.window.mean()))
             case "chiSquare":
@@ -74,6 +70,11 @@ class Request:
                     for place, distance in enumerate(distances)
                 ]
                 return max(parts)
+            case _ if first is None:
+                return math.nan
+            case "cvm":
+                # The statistic less its expectation, over how it grows: the L2 distance of the shares.
+                return math.sqrt(max(0.0, first - 1 / 6) * (n + m) / (n * m))
             case "mmd" | "lsdd":  # squared distances
                 return math.sqrt(max(0.0, first))
             case _:
