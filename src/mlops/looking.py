@@ -27,6 +27,7 @@ from mlops.view import View
 from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
+    from mlops.notifying.rows import Standing
     from mlops.observation.policies import ObservedPolicy, Training
     from mlops.observation.rules import Bases
     from mlops.planning.authority import Rules
@@ -245,14 +246,27 @@ class Looker(Workspace):
 
         if before is None:
             names = [key.name for key in loaded.resources if key.kind == "Dataset"]
-            return Observed(ledger, declared(names), earlier(loaded.kept_data), self._policies(loaded))
+            kept = earlier(loaded.kept_data)
+            return Observed(ledger, declared(names), kept, self._policies(loaded), self._standings(loaded))
         datasets = observe_again(before.datasets, declared)
         kept = observe_again(before.kept_data, earlier)
         policies = self._policies(loaded)
         policies = before.policies if policies == before.policies else policies
-        now = Observed(ledger, datasets, kept, policies)
-        parts = ("ledger", "datasets", "kept_data", "policies")
+        standings = self._standings(loaded)
+        standings = before.notifiers if standings == before.notifiers else standings
+        now = Observed(ledger, datasets, kept, policies, standings)
+        parts = ("ledger", "datasets", "kept_data", "policies", "notifiers")
         return before if all(getattr(before, part) is getattr(now, part) for part in parts) else now
+
+    def _standings(self, loaded: Loaded) -> Mapping[str, Standing]:
+        names = [key.name for key in loaded.resources if key.kind == "Notifier"]
+        if not names:
+            return {}
+        from mlops.notifying.outbox import rows_in
+        from mlops.notifying.rows import standing
+
+        rows = rows_in(self.state)
+        return {name: standing(name, rows) for name in names}
 
     def _policies(self, loaded: Loaded) -> Mapping[str, ObservedPolicy]:
         keys = [key for key in loaded.resources if key.kind == "MonitoringPolicy"]

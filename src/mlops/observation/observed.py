@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from mlops.notifying.rows import Standing
 from mlops.observation.policies import ObservedPolicy
 
 _SHORT: Final = 128  # characters of a text that others may well repeat
@@ -151,6 +152,7 @@ class Observed:
     datasets: Mapping[str, ObservedDataset]  # by Dataset name
     kept_data: Mapping[str, ObservedDataset] = field(default_factory=dict)  # as kept experiments know them
     policies: Mapping[str, ObservedPolicy] = field(default_factory=dict)  # by MonitoringPolicy name
+    notifiers: Mapping[str, Standing] = field(default_factory=dict)  # by Notifier name
 
     def seen(self, *, kept: bool) -> Mapping[str, ObservedDataset]:
         """The datasets as an experiment sees them that is as the revision says, or kept as it was."""

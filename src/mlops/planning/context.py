@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mlops.notifying.rows import Standing
 from mlops.observation.observed import (
     Ledger,
     Observed,
@@ -90,6 +91,7 @@ class Context:
     stage_of_alias: Mapping[str, str]  # loading has refused two stages with one alias
     registered: Mapping[str, str]  # by Model name: what MLflow calls it
     policies: Mapping[str, ObservedPolicy]  # by MonitoringPolicy name
+    notifiers: Mapping[str, Standing]  # by Notifier name
     training: dict[str, str] = field(
         default_factory=dict
     )  # fingerprint → the step of this plan that trains it
@@ -127,6 +129,7 @@ class Context:
                 if isinstance(one, Model)
             },
             policies=observed.policies,
+            notifiers=observed.notifiers,
         )
 
     @property

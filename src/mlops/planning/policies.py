@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from mlops.notifying.rows import Standing
 from mlops.observation.observed import ObservedDataset, ObservedVersion
 from mlops.observation.policies import ObservedPolicy, PolicyAction, PolicyRecord
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
@@ -19,10 +20,32 @@ _HEALTHY: Final[dict[str, Truth]] = {"Healthy": "True", "Degraded": "False"}
 
 
 def notifier(context: Context, resource: Notifier) -> Assessment:
-    """A notifier is there to be named; what was sent through it is told by the policies."""
-    urls = len(resource.spec.urls)
+    """How messages went: nothing is to be done about a Notifier itself."""
+    key, urls = resource.key, len(resource.spec.urls)
+    standing = context.notifiers.get(key.name) or Standing()
+    status: dict[str, Any] = {
+        "sent": standing.sent,
+        "pending": standing.pending,
+        "failed": standing.failed,
+        "error": standing.error,
+    }
     message = f"{urls} address{'es' if urls != 1 else ''}, from severity {resource.spec.min_severity} on"
-    return assess(resource.key, suspended=resource.spec.suspend, message=message)
+    if standing.pending:
+        message += f"; {standing.pending} waiting"
+    if standing.healthy:
+        condition = Condition("Delivering", "True", "Delivered")
+        return assess(
+            key, conditions=(condition,), status=status, suspended=resource.spec.suspend, message=message
+        )
+    condition = Condition("Delivering", "False", "DeliveryFailed", standing.error or "")
+    made = assess(
+        key,
+        conditions=(condition,),
+        status=status,
+        suspended=resource.spec.suspend,
+        message=f"{message}; {standing.error or 'a message failed'}",
+    )
+    return made if resource.spec.suspend else replace(made, health="Degraded")
 
 
 def policy(context: Context, resource: MonitoringPolicy) -> Assessment:
