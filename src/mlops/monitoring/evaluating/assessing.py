@@ -77,6 +77,7 @@ class _Assessment:
                 continue
             if found is not None:
                 evaluations[start] = found
+        self._contents.keep()
         return Assessed(
             tuple(evaluation for evaluation, _ in evaluations.values()),
             {start: record for start, (_, record) in evaluations.items()},

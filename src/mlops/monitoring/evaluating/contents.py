@@ -43,6 +43,7 @@ class Contents:
     def __init__(self, files: Files, performances: Performances | None, summaries: Summaries) -> None:
         self._files, self._performances, self._summaries = files, performances, summaries
         self._known: dict[str, list[Any]] = {}
+        self._new: dict[str, bytes] = {}
 
     def recall(self, starts: Iterable[int]) -> None:
         """Find what is known of these windows from when they were last looked at."""
@@ -54,6 +55,12 @@ class Contents:
                 continue
             if isinstance(found, list) and len(found) == (2 if key.startswith("sums:") else 3):
                 self._known[key] = found
+
+    def keep(self) -> None:
+        """Write what was found, all at once."""
+        if self._new:
+            self._summaries.put_many(self._new)
+            self._new = {}
 
     def of(self, start: int) -> Content:
         """What the window holds. Raises Transient where one of its files cannot be read again."""
@@ -100,7 +107,7 @@ class Contents:
         return sum(self._files.indexes[file].parts[start].rows for file in files) < size
 
     def _remember(self, key: str, found: list[Any]) -> None:
-        self._summaries.put_many({key: json.dumps(found).encode()})
+        self._new[key] = json.dumps(found).encode()
         self._known[key] = found
 
     def _sums_key(self, start: int) -> str:
