@@ -168,6 +168,14 @@ def test_nulls_are_handled_before_and_never_reach_it() -> None:
     assert (len(alone.reference), len(alone.window)) == (ROWS, ROWS - ROWS // 3)
 
 
+def test_values_that_a_float32_cannot_tell_apart_are_compared_all_the_same() -> None:
+    for scale, offset in ((1.0, 1e8), (1e300, 0.0)):
+        rows = beside(normal(1) * scale + offset, normal(2) * scale + offset)
+        request = asked(of_column(OFFERED["alibi/ks"], rows, 0))
+        assert len(np.unique(np.concatenate([request.reference, request.window]))) == 2 * ROWS
+        assert np.isfinite(request.window).all()
+
+
 def test_what_cannot_be_asked_is_said() -> None:
     rows = beside(normal(1, columns=2), np.full((ROWS, 2), np.nan), 1)
     assert of_column(OFFERED["alibi/ks"], rows, 0) == "0 values, fewer than 20"

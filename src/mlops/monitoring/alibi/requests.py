@@ -105,6 +105,9 @@ def of_column(detector: AlibiDetector, rows: RowSample, place: int) -> Request |
     elif kind == "categorical":
         reference, window = _grouped(reference, window)
         categorical = (0,)
+    else:  # ranks, which is all that these compare: the values may be too close or too large for a float32
+        _, ranks = np.unique(np.concatenate([reference, window]), return_inverse=True)
+        reference, window = np.split(ranks.astype(np.float64), [len(reference)])
     return _request(detector, reference[:, None], window[:, None], categorical, rows.seed, 0)
 
 
