@@ -48,11 +48,13 @@ class Looker(Workspace):
     _seen: _Seen | None = None
     _token: str | None = None  # of the MLflow store, before the last look
     _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
+    _beside: Mapping[str, _Seen] = MappingProxyType({})  # what was seen of proposals
 
     def close(self) -> None:
         """Close the stores, and forget what was seen in them."""
         super().close()
         self._seen = self._token = None
+        self._beside = {}
 
     def look(
         self,
@@ -148,7 +150,7 @@ class Looker(Workspace):
                 if action.state != "training" or not action.commit or not action.experiment:
                     continue
                 try:
-                    asked = self.look(action.commit, training={action.experiment})
+                    asked = self._aside(action.commit, action.experiment)
                 except Transient:
                     raise
                 except MlopsError as error:
@@ -171,7 +173,24 @@ class Looker(Workspace):
                     )
                     trainings[action.commit] = Training(run_id=chosen.run_id if chosen else None)
         self._trainings = trainings
+        self._beside = {commit: seen for commit, seen in self._beside.items() if commit in found}
         return found
+
+    def _aside(self, commit: str, experiment: str) -> View:
+        """The training of a proposal, without forgetting what was seen of the revision that counts."""
+        mine, self._seen = self._seen, self._beside.get(commit)
+        try:
+            view = self.look(commit, training={experiment})
+            if self._seen is not None:
+                self._beside = {**self._beside, commit: self._seen}
+            return view
+        finally:
+            self._seen = mine
+
+    @property
+    def trainings(self) -> Mapping[str, Training]:
+        """How far the training of proposals had come when it was looked at last, by commit."""
+        return self._trainings
 
     def _view(
         self,

@@ -128,7 +128,10 @@ class Term:
         ended = self.beside.take_ended()  # before looking: what ended is then seen as it was left
         self._record_ended(ended)
         view = self._look(self.wishes.options())
+        trainings = controller.trainings
         self.wishes.look(view)
+        if controller.trainings != trainings:  # the next plan shows what was trained
+            self.wake(wakeups.UNSETTLED)
         self._settings(view)
         plan = view.planned.plan
         self._note_repeated(plan, {one.step.id: one.step for one in ended if isinstance(one.outcome, Done)})
