@@ -385,3 +385,37 @@ def test_times_that_windows_need_are_asked_for(tmp_path: Path, train: Table) -> 
     scored = table("scored", [written(tmp_path, "a.parquet", loans(2, 500, 10, 2))], columns=columns)
     with pytest.raises(Stalled, match="no column of event times"):
         assessed(subject(spec(), train, scored))
+
+
+def test_labels_that_cannot_be_joined_are_told_and_stop_no_other_check(tmp_path: Path, train: Table) -> None:
+    checks = [CONCEPT, {"name": "inputs", "type": "dataDrift"}]
+    paths = [written(tmp_path, f"{day}.parquet", loans(day, 600, day)) for day in (10, 11)]
+    scored = table("scored", paths, columns=UNLABELLED.model_copy(update={"id": None}))
+    outcomes = table("outcomes", paths, columns=Columns(target="default"))
+
+    def of(**labels: Any) -> Assessed:
+        data = {"predictions": "scored", "labels": {"dataset": "outcomes", **labels}}
+        return assessed(
+            subject(spec(task="binary", data=data, checks=checks), train, scored, labels=outcomes)
+        )
+
+    without_id = of()
+    assert check(without_id, 10).columns[0].note == (
+        "no row has an id that labels could be joined on: see columns.id of the Dataset, or joinOn of the policy"
+    )
+    assert check(without_id, 10, "inputs").verdict == "quiet"
+    elsewhere = of(joinOn="loan")
+    assert check(elsewhere, 10).verdict == "insufficient"
+    assert [one.file for one in elsewhere.unread] == ["10.parquet", "11.parquet"]
+    assert "no column 'loan'" in str(elsewhere.unread[0].error)
+
+
+def test_a_store_that_keeps_nothing_is_told(tmp_path: Path, train: Table) -> None:
+    class Sieve(Memory):
+        def put_many(self, entries: Any) -> None:
+            super().put_many({key: value for key, value in entries.items() if not key.startswith("window:")})
+
+    paths = [written(tmp_path, f"{day}.parquet", loans(day, 600, day)) for day in (10, 11)]
+    found = assessed(subject(spec(), train, table("scored", paths)), Sieve())
+    assert found.evaluations == ()
+    assert "forgotten at once" in str(found.unread[0].error)

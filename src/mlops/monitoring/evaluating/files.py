@@ -209,6 +209,9 @@ class Files:
             value = decode(known.get(key))
             if value is None and self._read(file) is not None:
                 value = decode(self._summaries.get_many([key]).get(key))
+                if value is None:
+                    lost = Transient("What was made of it was forgotten at once", where=file.name, fix=_AGAIN)
+                    self.unread.append(Unread(self._table.name, file.name, lost))
             if value is None:
                 raise Transient("A file of the window cannot be read again", where=file.name, fix=_AGAIN)
             found.append((file, value))

@@ -122,6 +122,7 @@ class RowTap(Tap):
         self.digest = plan.digest
         self._plan, self._windows, self._timestamp, self._at = plan, windows, timestamp, first
         self._parts: list[tuple[PredictionRows, Values]] = []
+        self._starts: set[int] = set()
 
     def add(self, batch: Any) -> None:
         """Keep the batch's rows that have a window and, where labels come apart, an id."""
@@ -154,6 +155,7 @@ class RowTap(Tap):
             if (plan.plan.slices)
             else np.empty((rows, 0), np.int32)
         )
+        self._starts.update(np.unique(keys[inside]).tolist())
         if self._windows is None or plan.roles.inline:
             ids = _content(times, predictions, targets, *scores.T, *slices.T)
         else:
@@ -163,10 +165,10 @@ class RowTap(Tap):
         self._parts.append((kept.take(inside), targets[inside]))
 
     def windows(self) -> Mapping[int, bytes]:
-        """The rows, by the start of their window."""
+        """The rows, by the start of their window; of one whose rows have no id there are none."""
         found: dict[int, bytes] = {}
         together = put_together(self._parts, self._plan)
-        for start in np.unique(together.rows.windows).tolist():
+        for start in sorted(self._starts):
             here = together.rows.windows == start
             found[start] = encode(Joined(together.rows.take(here), together.targets[here]))
         return found

@@ -40,6 +40,9 @@ from mlops.monitoring.windows import EventWindows, RowWindows, season_keys
 from mlops.resources.monitoring_checks import ConceptDrift
 
 T = TypeVar("T")
+_NO_IDS: Final = (
+    "no row has an id that labels could be joined on: see columns.id of the Dataset, or joinOn of the policy"
+)
 _MADE: Final = 64  # seasons and sizes that are kept at once
 
 
@@ -159,6 +162,8 @@ class Performances:
             return told(check, "insufficient", why, column)
         if not base.rows.labelled:
             return told(check, "insufficient", "the reference has no labels", column)
+        if self._labels is not None and predicted == 0:
+            return told(check, "insufficient", _NO_IDS, column)
         base = self._same_season(base, rows)
         min_rows = self._subject.spec.window.min_rows
         found = concept_drift(
