@@ -7,11 +7,11 @@ what was done by the ids of the decisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mlops.applying.monitored import Kept, Window, told
+from mlops.applying.monitored import Kept, Reference, Window, told
 from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.predicting import predicting
 from mlops.applying.world import World
@@ -28,7 +28,7 @@ from mlops.planning.work import MonitorPolicy
 from mlops.resources import Experiment, Key, Model, MonitoringPolicy, Notifier
 
 if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the functions that evaluate
-    from mlops.monitoring.deciding import Decision, Watched
+    from mlops.monitoring.deciding import Decided, Decision, Watched
     from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
     from mlops.monitoring.evaluating import Assessed, Subject, Table
     from mlops.monitoring.verdicts import Evaluation
@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the 
 SUMMARIES: Final = "summaries"  # namespace of the state
 REPORT: Final = "report.html"
 _TRAIN: Final = "train"
+_UNFINISHED: Final = (
+    "unfinished "  # before the digest in a record: windows are not told yet, or files not read
+)
 _SETTLED: Final = ("sent", "failed", "past", "training", "proposed", "dropped")
 
 
@@ -51,11 +54,9 @@ def monitor(world: World, step: Step, work: MonitorPolicy) -> Outcome:
     place = f"{world.desired.project}/monitoring/{work.policy}"
     if not record.seen and not kept.windows:
         world.check_lease()
-        restore(world.state, world.tracker, world.desired.project, work.policy)
-        record, kept = (
-            PolicyRecord.decode(world.state.get(RECORDS, work.policy)),
-            Kept.read(world.state, work.policy),
-        )
+        restore(world.state, world.tracker, world.desired.project, resource)
+        record = PolicyRecord.decode(world.state.get(RECORDS, work.policy))
+        kept = Kept.read(world.state, work.policy)
     return _Evaluating(world, step, resource, work.version, version, stay, kept, record, place).run()
 
 
@@ -73,25 +74,6 @@ def _in_stage(world: World, resource: MonitoringPolicy) -> tuple[ObservedVersion
         raise Stalled(f"no version of {spec.model} is in {spec.stage} any more", fix="Promote one")
     _, _, version, stay = max(stays, key=lambda row: row[:2])
     return version, stay
-
-
-def _restored(record: PolicyRecord, kept: Kept) -> PolicyRecord:
-    """A record that says what was done before the state was lost: nothing of it is done again."""
-    actions = []
-    for one in kept.decided.values():
-        kind = type(one).__name__.lower()
-        if kind in ("alert", "retrain", "rollback"):
-            state = {"alert": "sent"}.get(kind, getattr(one, "state", "due"))
-            experiment = getattr(one, "experiment", None)
-            actions.append(
-                PolicyAction(
-                    one.id, kind, one.check, one.window, state, watched=one.version, experiment=experiment
-                )
-            )
-    seen = "restored" if kept.windows else ""
-    return replace(
-        record, seen=seen, actions=tuple(sorted(actions, key=lambda action: (action.window, action.id)))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +128,15 @@ class _Evaluating:
 
     def evaluate(self) -> Evaluated:
         """Read, judge and decide; writes nothing but the cache of summaries."""
+        from mlops.monitoring.alibi.worker import Worker
         from mlops.monitoring.evaluating import assess
         from mlops.monitoring.windows import RowOrder
 
         world = self.world
         subject, digests = self._subject()
         tables = subject.reference, subject.predictions
-        with predicting(world, self.step, self.resource, self.version, self.number, *tables) as predict:
+        about = world, self.step, self.resource, self.version, self.number
+        with predicting(*about, *tables) as predict, Worker() as alibi:
             assessed = assess(
                 replace(subject, predict=predict),
                 world.state.namespace(SUMMARIES),
@@ -160,11 +144,12 @@ class _Evaluating:
                 now=world.now(),
                 order=RowOrder(self.record.rows),
                 progress=self._says,
+                alibi=alibi.measure,
             )
         changed = tuple(self._window(one.start, assessed) for one in assessed.evaluations)
         self.kept.windows |= {window.key: window for window in changed}
         watched = self._watched()
-        decision = self._decide(watched, assessed)
+        decision = self._decide(watched)
         self.record = self._recorded(decision, assessed, inputs_of(self.resource, self.number, digests))
         return Evaluated(
             self.number, tuple(self.kept.of(self.number)), changed, decision, self.record, watched, assessed
@@ -175,8 +160,13 @@ class _Evaluating:
         found = self.evaluate()
         world, assessed = self.world, found.assessed
         world.check_lease()
+        untold = [window for window in self.kept.windows.values() if window.run_id is None]
+        whole = self.record
+        if untold or assessed.unread:  # until it is, the next apply goes on with it
+            self.record = replace(whole, seen=f"{_UNFINISHED}{whole.seen}")
         self.kept.write(world.state, self.policy, self.record, found.changed, puts=self._messages(found))
-        untold = [window for window in found.windows if window.run_id is None]
+        if not assessed.unread:
+            self.record = whole
         self._tell(untold, found.watched, found.decision, assessed)
         if assessed.unread:
             raise unread(self.policy, assessed)
@@ -243,7 +233,36 @@ class _Evaluating:
                 fix="Name a Dataset in spec.reference.source",
             )
         digest = run.tags.get(f"{DATASET_DIGEST}{role}")
-        return self._table(roles[role], digest, run.tags.get(REVISION_TAG))
+        try:
+            table = self._table(roles[role], digest, run.tags.get(REVISION_TAG))
+        except Stalled as error:
+            known = self.kept.references.get(digest or "")
+            if known is None:
+                raise
+            return self._grown(roles[role], digest or "", known, error)
+        if table.digest is not None:
+            listed = tuple((file.name, file.digest) for file in table.files)
+            self.kept.references[table.digest] = Reference(dict(table.types), table.text, listed)
+        return table
+
+    def _grown(self, name: str, digest: str, known: Reference, error: Stalled) -> Table:
+        """The training data as it was, of a dataset that has changed since: most often it only has more files.
+
+        What is gone of it may be summed up already; only if it has to be read again `error` is raised.
+        """
+
+        from mlops.monitoring.evaluating import DataFile
+
+        def gone(columns: object) -> Iterator[Any]:
+            raise error
+
+        now = self._table(name)
+        there = {(file.name, file.digest): file for file in now.files}
+        files = tuple(
+            there[one] if one in there else DataFile(one[1], one[0], at, gone)
+            for at, one in enumerate(known.files)
+        )
+        return replace(now, digest=digest, types=known.types, text=known.text, files=files)
 
     def _window(self, start: float, assessed: Assessed) -> Window:
         evaluation = next(one for one in assessed.evaluations if one.start == start)
@@ -266,36 +285,23 @@ class _Evaluating:
             self.kept.watched[self.number] = known
         return known
 
-    def _decide(self, watched: Watched, assessed: Assessed) -> Decision:
-        from mlops.monitoring.deciding import fold, settings_of
-
+    def _decide(self, watched: Watched) -> Decision:
         notifiers = [one for one in self.world.desired.resources.values() if isinstance(one, Notifier)]
-        windows = self.kept.of(self.number)
-        times = None
-        if assessed.times is not None:
-            times = {one.evaluation.start: one.time for one in windows if one.time is not None}
-        decision = fold(
-            settings_of(self.resource, notifiers),
-            watched,
-            [window.evaluation for window in windows],
-            done=self.kept.decided.values(),
-            times=times,
-        )
+        decision = _folded(self.resource, notifiers, self.kept, watched)
         self.kept.decided |= {one.id: one for one in (*decision.transitions, *decision.actions)}
         return decision
 
     def _recorded(self, decision: Decision, assessed: Assessed, inputs: str) -> PolicyRecord:
         from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
 
-        fired = tuple(check.name for check in decision.state.checks if check.fired)
-        verdict = decision.state.verdict
+        standing = _standing(decision, self.kept.of(self.number))
         first = not self.record.seen
         known = {action.id: action for action in self.record.actions}
         for one in decision.actions:
             before = known.get(one.id)
             if before is not None and before.state in _SETTLED:
                 continue
-            over = first and one.check not in fired
+            over = first and one.check not in standing["fired"]
             match one:
                 case Alert():
                     action = _action(one, "alert", "past" if over else "pending", f"{one.check} {one.turn}")
@@ -308,29 +314,17 @@ class _Evaluating:
                 why = "it had cleared before the policy was first evaluated"
                 action = replace(action, state="dropped", message=why)
             known[one.id] = action
-        reason, message = "NoData", "no window is closed yet"
-        windows = self.kept.of(self.number)
-        if verdict == "Degraded":
-            reason, message = "Drift", f"{', '.join(fired)} fired"
-        elif verdict == "Healthy":
-            reason, message = "Quiet", f"{len(windows)} windows evaluated"
-        elif windows:
-            reason, message = "Insufficient", "the newest windows could not be judged"
         if assessed.future or assessed.undated:
-            message += (
+            standing["message"] += (
                 f"; {assessed.future} rows from the future and {assessed.undated} without a time are left out"
             )
         return PolicyRecord(
             seen=inputs,
             at=self.world.now(),
             version=self.number,
-            verdict=verdict,
-            reason=reason,
-            message=message,
-            windows=len(windows),
-            fired=fired,
             actions=tuple(known.values()),
             rows=assessed.order.files if assessed.order is not None else (),
+            **standing,
         )
 
     def _messages(self, found: Evaluated) -> Mapping[str, Mapping[str, bytes]]:
@@ -382,7 +376,7 @@ class _Evaluating:
             world.check_lease()
             one = window.evaluation
             self._says(number, len(windows), f"writing down window {number + 1}")
-            artifacts = {"evaluation.json": told(window, watched, self.kept.decided.values())}
+            artifacts = {"evaluation.json": told(window, watched, self.kept)}
             if one.start == newest or one.verdict == "violated":
                 artifacts[REPORT] = self._report(window, decision, assessed).encode()
             run_id = world.tracker.log_evaluation(
@@ -433,15 +427,81 @@ def _page(
     return page(whose, windows, decision, reference, shown, window.files)
 
 
-def restore(state: State, tracker: Tracker, project: str, policy: str) -> None:
-    """Read back from MLflow what a lost state held of a policy; nothing where it is there."""
+def restore(state: State, tracker: Tracker, project: str, resource: MonitoringPolicy) -> None:
+    """Read back from MLflow what a lost state held of a policy, so that nothing is done again; nothing where it is there."""
+    policy = resource.metadata.name
     record = PolicyRecord.decode(state.get(RECORDS, policy))
     kept = Kept.read(state, policy)
     if record.seen or kept.windows:
         return
-    kept.restore(tracker.evaluations(f"{project}/monitoring/{policy}"))
-    if kept.windows:
-        kept.write(state, policy, _restored(record, kept), kept.windows.values())
+    version = kept.restore(tracker.evaluations(f"{project}/monitoring/{policy}"))
+    if version is None:
+        return
+    decision = _folded(resource, (), kept, kept.watched[version])
+    record = replace(
+        record,
+        seen="restored",  # it was evaluated before, and is to be looked at again
+        version=version,
+        actions=tuple(
+            sorted(_restored(kept.decided.values()), key=lambda action: (action.window, action.id))
+        ),
+        **_standing(decision, kept.of(version)),
+    )
+    kept.write(state, policy, record, kept.windows.values())
+
+
+def _restored(decided: Iterable[Decided]) -> Iterator[PolicyAction]:
+    """Actions as they stood: people were told; what was proposed is found by its branch."""
+    from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
+
+    for one in decided:
+        match one:
+            case Alert():
+                yield _action(one, "alert", "sent", f"{one.check} {one.turn}")
+            case Retrain():
+                action = _action(one, "retrain", one.state, one.reason or "")
+                yield replace(action, experiment=one.experiment)
+            case Rollback():
+                yield _action(one, "rollback", "due", "")
+
+
+def _folded(
+    resource: MonitoringPolicy, notifiers: Iterable[Notifier], kept: Kept, watched: Watched
+) -> Decision:
+    """What follows from all windows of a version, and what was decided before."""
+    from mlops.monitoring.deciding import fold, settings_of
+
+    windows = kept.of(watched.version)
+    times = None
+    if resource.spec.window.size is None:
+        times = {one.evaluation.start: one.time for one in windows if one.time is not None}
+    return fold(
+        settings_of(resource, list(notifiers)),
+        watched,
+        [window.evaluation for window in windows],
+        done=kept.decided.values(),
+        times=times,
+    )
+
+
+def _standing(decision: Decision, windows: Sequence[Window]) -> dict[str, Any]:
+    """How a policy stands after its decisions, and why: fields of its record."""
+    fired = tuple(check.name for check in decision.state.checks if check.fired)
+    verdict = decision.state.verdict
+    reason, message = "NoData", "no window is closed yet"
+    if verdict == "Degraded":
+        reason, message = "Drift", f"{', '.join(fired)} fired"
+    elif verdict == "Healthy":
+        reason, message = "Quiet", f"{len(windows)} windows evaluated"
+    elif windows:
+        reason, message = "Insufficient", "the newest windows could not be judged"
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "message": message,
+        "fired": fired,
+        "windows": len(windows),
+    }
 
 
 def about(project: str, revision: str, resource: MonitoringPolicy, version: str) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by who 
 _WINDOW: Final = "window/"
 _WATCHED: Final = "watched/"
 _DECIDED: Final = "decided"
+_REFERENCE: Final = "reference/"
 
 
 def space(policy: str) -> str:
@@ -74,6 +75,20 @@ class Window:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The files that a dataset had at a digest: where it has grown since, they are still the reference."""
+
+    types: Mapping[str, str]
+    text: bool
+    files: tuple[tuple[str, str], ...]  # name and digest
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Reference:
+        """The inverse of `asdict`."""
+        return cls(raw["types"], raw["text"], tuple((name, digest) for name, digest in raw["files"]))
+
+
 @dataclass(slots=True)
 class Kept:
     """All that is kept of one policy."""
@@ -81,6 +96,7 @@ class Kept:
     windows: dict[str, Window] = field(default_factory=dict)  # by `Window.key`
     watched: dict[str, Watched] = field(default_factory=dict)  # by version
     decided: dict[str, Decided] = field(default_factory=dict)  # by id
+    references: dict[str, Reference] = field(default_factory=dict)  # by digest
 
     @classmethod
     def read(cls, state: StateReader, policy: str) -> Kept:
@@ -97,9 +113,11 @@ class Kept:
                 elif key.startswith(_WATCHED):
                     watched = Watched(**json.loads(value))
                     kept.watched[watched.version] = watched
+                elif key.startswith(_REFERENCE):
+                    kept.references[key.removeprefix(_REFERENCE)] = Reference.of(json.loads(value))
                 elif key == _DECIDED:
                     kept.decided = {one.id: one for one in map(from_document, json.loads(value))}
-            except (ValueError, TypeError, Stalled):
+            except (ValueError, TypeError, KeyError, Stalled):
                 continue
         return kept
 
@@ -130,22 +148,26 @@ class Kept:
         entries = {window.key: window.encode() for window in changed}
         for watched in self.watched.values():
             entries[f"{_WATCHED}{watched.version}"] = json.dumps(asdict(watched)).encode()
+        for digest, reference in self.references.items():
+            entries[f"{_REFERENCE}{digest}"] = json.dumps(asdict(reference)).encode()
         decided = [document_of(self.decided[id]) for id in sorted(self.decided)]
         entries[_DECIDED] = json.dumps(decided, sort_keys=True, separators=(",", ":")).encode()
         puts: Mapping[str, Mapping[str, bytes]] = more.get("puts", {})
         state.write({**puts, space(policy): entries, RECORDS: {policy: record.encode()}})
 
-    def restore(self, contents: Iterable[tuple[str, bytes]]) -> None:
-        """Take in what the runs of evaluations tell: run id and content, oldest first."""
+    def restore(self, contents: Iterable[tuple[str, bytes]]) -> str | None:
+        """Take in what the runs of evaluations tell: run id and content, oldest first. Gives the version watched last."""
         from mlops.errors import Stalled
         from mlops.monitoring.deciding import Watched, from_document
 
+        version = None
         for run_id, content in contents:
             try:
                 raw = json.loads(content)
                 window = Window.decode(json.dumps(raw["window"]).encode())
                 watched = Watched(**raw["watched"])
                 decided = [from_document(one) for one in raw["decided"]]
+                references = {digest: Reference.of(one) for digest, one in raw["references"].items()}
             except (ValueError, TypeError, KeyError, Stalled):
                 continue
             if window is None:
@@ -157,16 +179,18 @@ class Kept:
                 )
             self.watched.setdefault(watched.version, watched)
             self.decided |= {one.id: one for one in decided}
+            self.references |= references
 
 
-def told(window: Window, watched: Watched, decided: Iterable[Decided]) -> bytes:
+def told(window: Window, watched: Watched, kept: Kept) -> bytes:
     """What the run of an evaluation holds for `Kept.restore`."""
     from mlops.monitoring.deciding import document_of
 
     document = {
         "window": json.loads(window.encode()),
         "watched": asdict(watched),
-        "decided": [document_of(one) for one in decided],
+        "decided": [document_of(kept.decided[id]) for id in sorted(kept.decided)],
+        "references": {digest: asdict(one) for digest, one in kept.references.items()},
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 

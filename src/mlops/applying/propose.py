@@ -102,14 +102,18 @@ class _Proposing:
         return compared(proposal, action.watched or "", self._metrics(run_id)), base
 
     def _proposal(self) -> Proposal | Moot:
+        from mlops.proposing.proposal import Moot
         from mlops.proposing.retraining import promotion_of, retraining
         from mlops.proposing.rollback import rollback
 
         world, spec = self.world, self.resource.spec
         loaded, texts = world.loaded(), world.texts()
         if self.action.type == "rollback":
+            before = self._before()
+            if before is None:
+                return Moot(f"no other version of {spec.model} was in {spec.stage} before")
             promotion = promotion_of(loaded, self.resource)
-            return rollback(loaded, texts, promotion.metadata.name, self._before(), self._evidence())
+            return rollback(loaded, texts, promotion.metadata.name, before, self._evidence())
         outside = {
             name: seen.digest
             for name, seen in world.observed.datasets.items()
@@ -143,8 +147,8 @@ class _Proposing:
             fix="Nothing: it is not proposed",
         )
 
-    def _before(self) -> str:
-        """The version whose stay in the stage was the last one before the version that is watched."""
+    def _before(self) -> str | None:
+        """The version whose stay in the stage was the last one before the version that is watched; None: none was."""
         spec = self.resource.spec
         versions = self.world.versions_of(self._registered(spec.model))
         stays = [
@@ -153,13 +157,7 @@ class _Proposing:
             for stay in history(version.tags, spec.stage).stays
         ]
         others = [row for row in stays if row[2] not in (None, self.action.watched)]
-        if not others:
-            raise Stalled(
-                f"no other version of {spec.model} was in {spec.stage} before",
-                where=f"MonitoringPolicy/{self.resource.metadata.name}",
-                fix="Promote another one by hand",
-            )
-        return str(max(others, key=lambda row: row[:2])[2])
+        return str(max(others, key=lambda row: row[:2])[2]) if others else None
 
     def _evidence(self) -> Evidence:
         from mlops.proposing.proposal import Evidence
