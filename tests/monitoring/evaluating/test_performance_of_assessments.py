@@ -16,7 +16,7 @@ from scored_tables import COLUMNS, DAY, Memory, Opened, assessed, known, spec, s
 from mlops.errors import Stalled
 from mlops.monitoring.evaluating import Assessed, Subject, Table
 from mlops.monitoring.verdicts import CheckVerdict
-from mlops.resources.dataset import Columns
+from mlops.resources.dataset import Columns, Expect
 
 CONCEPT = {"name": "concept", "type": "conceptDrift", "metric": "accuracy", "maxDrop": "3%"}
 TARGET = {"name": "target", "type": "targetDrift"}
@@ -419,3 +419,35 @@ def test_a_store_that_keeps_nothing_is_told(tmp_path: Path, train: Table) -> Non
     found = assessed(subject(spec(), train, table("scored", paths)), Sieve())
     assert found.evaluations == ()
     assert "forgotten at once" in str(found.unread[0].error)
+
+
+def test_predictions_that_change_places_are_other_predictions(tmp_path: Path, train: Table) -> None:
+    late, memory = Late(tmp_path, train), Memory()
+    first = assessed(late.watched(late.labels(10), late.labels(11)), memory)
+    swapped = without(late.rows[11], "default")
+    for name in ("prediction", "score"):  # each column holds what it held
+        swapped[name] = pa.array(swapped[name].to_numpy()[::-1])
+    written(tmp_path, "s11.parquet", swapped)
+    again = assessed(late.watched(late.labels(10), late.labels(11)), memory, stored=known(first))
+    assert [(one.start / DAY, one.revision) for one in again.evaluations] == [(11, 1)]
+    assert check(again, 11).verdict == "violated"
+
+
+def test_a_reference_whose_predictions_change_places_judges_anew(tmp_path: Path, train: Table) -> None:
+    paths = [written(tmp_path, f"{day}.parquet", loans(day, 600, day)) for day in (10, 11)]
+    rows, memory = loans(1, 6_000), Memory()
+    watched = subject(spec(checks=[CONCEPT], task="binary"), train, table("scored", paths))
+    stored = known(assessed(watched, memory))
+    rows["prediction"] = pa.array(rows["prediction"].to_numpy()[::-1])
+    other = table("train", [written(tmp_path, "train.parquet", rows)])
+    again = assessed(replace(watched, reference=other), memory, stored=stored)
+    assert [one.revision for one in again.evaluations] == [0]
+
+
+def test_another_expectation_judges_anew(tmp_path: Path, train: Table) -> None:
+    paths = [written(tmp_path, f"{day}.parquet", loans(day, 600, day)) for day in (10, 11)]
+    policy, memory = spec(checks=[{"name": "upstream", "type": "upstreamChange"}]), Memory()
+    stored = known(assessed(subject(policy, train, table("scored", paths)), memory))
+    expect = Expect.model_validate({"columns": {"age": {"max": 30}}})
+    again = assessed(subject(policy, train, table("scored", paths, expect=expect)), memory, stored=stored)
+    assert [one.verdict for one in again.evaluations] == ["violated"]

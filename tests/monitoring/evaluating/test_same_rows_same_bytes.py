@@ -115,7 +115,17 @@ def test_any_part_of_the_store_may_be_forgotten_or_damaged(tmp_path: Path) -> No
     memory = Memory()
     expected = lines(assessed(watched(train, paths), memory))
     kinds = {key.partition(":")[0]: key for key in memory.entries}
-    assert set(kinds) == {"plan", "reference", "sample", "rows", "index", "window", "sums", "joined"}
+    assert set(kinds) == {
+        "plan",
+        "reference",
+        "sample",
+        "rows",
+        "index",
+        "window",
+        "sums",
+        "joined",
+        "performed",
+    }
     for key in kinds.values():
         for value in (None, memory.entries[key][:-3]):
             broken = Memory()

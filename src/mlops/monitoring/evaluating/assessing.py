@@ -8,11 +8,11 @@ from mlops.errors import Transient
 from mlops.monitoring import samples
 from mlops.monitoring.checks.row_measures import Measure
 from mlops.monitoring.evaluating.checking import Compared, checked, told
-from mlops.monitoring.evaluating.contents import Content
+from mlops.monitoring.evaluating.contents import ROWS, Content
 from mlops.monitoring.evaluating.due import Due, due_events, due_rows, numbered
 from mlops.monitoring.evaluating.estimating import SAMPLE
 from mlops.monitoring.evaluating.keys import ENGINE, digest_of, judged_by
-from mlops.monitoring.evaluating.preparing import ROWS, prepare
+from mlops.monitoring.evaluating.preparing import prepare
 from mlops.monitoring.evaluating.values import Assessed, Progress, Start, Stored, Subject, Summaries
 from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation, overall
@@ -62,7 +62,12 @@ class _Assessment:
         self._subject, self._now, self._alibi = subject, now, alibi
         self._prepared = prepare(subject, summaries, progress, threads)
         self._contents = self._prepared.contents
-        self._judged_by = judged_by(subject.spec)
+        roles, expect = self._prepared.roles, subject.predictions.expect
+        self._judged_by = digest_of(
+            judged_by(subject.spec),
+            [roles.features, roles.target, roles.inline, roles.outputs, roles.id],
+            None if expect is None else expect.model_dump(mode="json"),
+        )
 
     def run(self, stored: Mapping[Start, Stored], order: RowOrder) -> Assessed:
         """All of it."""

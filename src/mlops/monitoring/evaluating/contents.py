@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mlops.monitoring import samples
 from mlops.monitoring.evaluating.files import Files
@@ -17,10 +18,20 @@ from mlops.monitoring.evaluating.values import Summaries
 from mlops.monitoring.performance.rows import Joined
 from mlops.monitoring.summaries.windowed import Group, WindowSummary
 
+ROWS: Final = "sample"  # under which rows for detectors are kept
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Of a window: digest of its sums and its rows; digest of its labels, how many, and of how many predictions."""
+    """Of a window, digests and counts.
+
+    Args:
+        summary: of its sums, and of its sample where one is drawn.
+        rows: how many it has.
+        labels: of its predictions with their labels.
+        labelled: how many predictions have one.
+        predicted: how many there are; of those with one id, the last.
+    """
 
     summary: str
     rows: int
@@ -40,7 +51,14 @@ class Contents:
     Sums and labels are known apart, so that new labels decode no sums.
     """
 
-    def __init__(self, files: Files, performances: Performances | None, summaries: Summaries) -> None:
+    def __init__(
+        self,
+        files: Files,
+        performances: Performances | None,
+        drawn: samples.Layout | None,
+        summaries: Summaries,
+    ) -> None:
+        self._drawn = drawn
         self._files, self._performances, self._summaries = files, performances, summaries
         self._known: dict[str, list[Any]] = {}
         self._new: dict[str, bytes] = {}
@@ -67,7 +85,10 @@ class Contents:
         key = self._sums_key(start)
         if key not in self._known:
             window = self.window(start)
-            self._remember(key, [digest_of_summary(window), window.rows])
+            digest = digest_of_summary(window)
+            if self._drawn is not None and (sketch := self.sample(start, ROWS, self._drawn)) is not None:
+                digest = digest_of(digest, hashlib.sha256(samples.encode(sketch)).hexdigest())
+            self._remember(key, [digest, window.rows])
         summary, rows = self._known[key]
         if self._performances is None:
             return Content(summary, rows, "", 0, rows)

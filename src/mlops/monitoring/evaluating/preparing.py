@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from mlops.errors import Stalled
 from mlops.monitoring import samples
 from mlops.monitoring.evaluating.checking import needs_rows
-from mlops.monitoring.evaluating.contents import Contents
+from mlops.monitoring.evaluating.contents import ROWS, Contents
 from mlops.monitoring.evaluating.due import windows_of
 from mlops.monitoring.evaluating.estimating import SAMPLE, layouts_of
 from mlops.monitoring.evaluating.files import Files, MakeTap, Recipe, SampleTap
@@ -24,8 +23,6 @@ from mlops.monitoring.summaries.plans import NumericPlan, Plan
 from mlops.monitoring.windows import EventWindows, RowWindows
 from mlops.resources.monitoring_checks import ConceptDrift, TargetDrift
 from mlops.resources.monitoring_policy import RollingReference
-
-ROWS: Final = "sample"  # under which rows for detectors are kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +63,7 @@ def prepare(subject: Subject, summaries: Summaries, progress: Progress | None, t
     if task is None and any(isinstance(check, ConceptDrift) for check in subject.spec.checks):
         raise unclear_task(subject)
     roles = roles_of(subject, subject.reference or subject.predictions, task)
-    fixed: Source | None = None
+    fixed: Fixed | None = None
     rolling = subject.spec.reference.source
     span = int(rolling.rolling) if isinstance(rolling, RollingReference) else 0
     if subject.reference is not None:
@@ -76,12 +73,14 @@ def prepare(subject: Subject, summaries: Summaries, progress: Progress | None, t
     else:
         plan = rolling_plan(subject, roles, windows, span, summaries, threads=threads)
     performances, why_not = _performing(subject, roles, task, plan, windows, summaries)
+    if fixed is not None and performances is not None:
+        fixed.performed(performances.plan)
     drawn = _drawn(subject, roles, plan)
     estimated = _estimated(subject, roles, performances, plan)
     recipe = _recipe(subject, roles, plan, windows, performances, drawn, estimated)
     files = Files(subject.predictions, recipe, summaries, progress=progress, threads=threads)
-    contents = Contents(files, performances, summaries)
-    source = fixed or Rolling(
+    contents = Contents(files, performances, drawn, summaries)
+    source: Source = fixed or Rolling(
         span, files, lambda start: contents.of(start).digest, contents.with_labels, contents.rows
     )
     return Prepared(windows, roles, files, performances, why_not, source, contents, drawn, estimated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from mlops.errors import Stalled
 from mlops.monitoring import samples
@@ -13,7 +13,7 @@ from mlops.monitoring.evaluating.checking import Calibrated
 from mlops.monitoring.evaluating.files import Files, Recipe
 from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.labelled import RowPlan
-from mlops.monitoring.evaluating.performing import Base, reference_rows
+from mlops.monitoring.evaluating.performing import Base, reference_rows, rows_digest
 from mlops.monitoring.evaluating.referencing import Reference, first_rows, own_windows, planned, sample_of
 from mlops.monitoring.evaluating.roles import Roles
 from mlops.monitoring.evaluating.values import Subject, Summaries, Table
@@ -22,6 +22,8 @@ from mlops.monitoring.summaries import storing
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.windowed import WindowSummary, merge
 from mlops.monitoring.windows import EventWindows, RowWindows
+
+_DIGEST: Final = 64  # characters
 
 
 class Source(Protocol):
@@ -62,12 +64,23 @@ class Fixed:
     ) -> None:
         self._table, self._reference, self._summaries = table, reference, summaries
         self._base: Base | None = None
+        self._digest = reference.digest
         self._samples: dict[str, samples.Sketch] = {}
         self._own = Calibrated(lambda: list(own_windows(reference, table, windows, threads=threads)))
 
     def digest(self, start: int) -> str:
         """The same for all windows."""
-        return self._reference.digest
+        return self._digest
+
+    def performed(self, plan: RowPlan) -> None:
+        """Count the rows of predictions and labels among what the reference is."""
+        key = f"performed:{self._reference.key}:{plan.digest}"
+        known = self._summaries.get_many([key]).get(key)
+        if known is None or len(known) != _DIGEST:  # not there, or cut off
+            base = self.base(0, plan)
+            known = rows_digest(base.rows).encode()
+            self._summaries.put_many({key: known})
+        self._digest = digest_of(self._reference.digest, known.decode("ascii", "replace"))
 
     def summary(self, start: int) -> WindowSummary | str:
         """The same for all windows."""
@@ -83,7 +96,7 @@ class Fixed:
             self._samples[layout.digest] = found
         return self._samples[layout.digest]
 
-    def base(self, start: int, plan: RowPlan) -> Base | str:
+    def base(self, start: int, plan: RowPlan) -> Base:
         """The same for all windows."""
         if self._base is None:
             timestamp = self._table.columns.timestamp
