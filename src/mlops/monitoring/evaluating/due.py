@@ -69,17 +69,13 @@ def due_events(
     future = set(windows.future(newest, now))
     there = set(newest) - future
     since = begins(subject)
-    known = there | windows_between(windows, there) | {int(start) for start in stored}
+    # silence between windows is something to be seen: the newest thousand of those without rows
+    known = there | set(windows.gaps(there)) | {int(start) for start in stored}
     wanted = {start for start in known if since is None or start >= since}
     closed = windows.closed(wanted, watermark)
     waiting = len(there & wanted - set(closed))
     undated = sum(index.undated for index in files.indexes.values())
     return Due(closed, waiting, sum(rows[start] for start in future), undated, watermark)
-
-
-def windows_between(windows: EventWindows, there: set[int]) -> set[int]:
-    """Windows without rows between others, the newest thousand of them: silence is something to be seen."""
-    return set(windows.gaps(there))
 
 
 def due_rows(
