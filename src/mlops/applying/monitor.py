@@ -7,7 +7,7 @@ what was done by the ids of the decisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -160,7 +160,7 @@ class _Evaluating:
         found = self.evaluate()
         world, assessed = self.world, found.assessed
         world.check_lease()
-        untold = [window for window in self.kept.windows.values() if window.run_id is None]
+        untold = [window for window in found.windows if window.run_id is None]
         whole = self.record
         if untold or assessed.unread:  # until it is, the next apply goes on with it
             self.record = replace(whole, seen=f"{_UNFINISHED}{whole.seen}")
@@ -428,7 +428,7 @@ def _page(
 
 
 def restore(state: State, tracker: Tracker, project: str, resource: MonitoringPolicy) -> None:
-    """Read back from MLflow what a lost state held of a policy, so that nothing is done again; nothing where it is there."""
+    """Read back from MLflow what a lost state held of a policy, so that nothing is done again."""
     policy = resource.metadata.name
     record = PolicyRecord.decode(state.get(RECORDS, policy))
     kept = Kept.read(state, policy)

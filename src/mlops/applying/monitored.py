@@ -156,7 +156,7 @@ class Kept:
         state.write({**puts, space(policy): entries, RECORDS: {policy: record.encode()}})
 
     def restore(self, contents: Iterable[tuple[str, bytes]]) -> str | None:
-        """Take in what the runs of evaluations tell: run id and content, oldest first. Gives the version watched last."""
+        """Take in what runs tell: id and content, oldest first. Gives the version that was watched last."""
         from mlops.errors import Stalled
         from mlops.monitoring.deciding import Watched, from_document
 
@@ -180,6 +180,8 @@ class Kept:
             self.watched.setdefault(watched.version, watched)
             self.decided |= {one.id: one for one in decided}
             self.references |= references
+            version = watched.version
+        return version
 
 
 def told(window: Window, watched: Watched, kept: Kept) -> bytes:

@@ -229,7 +229,7 @@ def _restore(controller: Controller, view: View, resource: MonitoringPolicy) -> 
     """Read back from MLflow what a lost state held."""
     from mlops.applying.monitor import restore
 
-    restore(controller.state, controller.tracker, view.desired.project, resource.metadata.name)
+    restore(controller.state, controller.tracker, view.desired.project, resource)
 
 
 def _print_status(controller: Controller, resource: MonitoringPolicy) -> None:
