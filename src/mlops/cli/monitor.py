@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlops.cli.output import duration, open_controller, print_json, print_lines, print_yaml, say
+from mlops.cli.monitor_text import counted, print_evaluated, print_head, print_status
+from mlops.cli.output import (
+    duration,
+    open_controller,
+    output_option,
+    print_json,
+    print_lines,
+    print_yaml,
+    say,
+)
 
 if TYPE_CHECKING:
     from mlops.applying.monitor import Evaluated
+    from mlops.applying.monitored import Window
     from mlops.applying.world import World
     from mlops.controller import Controller
     from mlops.planning.plan import Step
-    from mlops.resources import MonitoringPolicy
+    from mlops.report import Row
+    from mlops.resources import Key, MonitoringPolicy
     from mlops.view import View
-
-_GLYPHS = {"Healthy": "green", "Degraded": "red", "Unknown": "yellow"}
 
 
 @click.group()
@@ -46,51 +57,51 @@ def run(
     controller = open_controller(ctx)
     view = _in_force(controller)
     chosen = _chosen(view, policies)
+    if not chosen:
+        say(f"Nothing to evaluate: no MonitoringPolicy is declared at {_shown(view)}.")
+        return 0
     if dry_run:
-        failed = 0
+        failed, verdicts = False, []
         for resource in chosen:
             found, problem = _evaluate(controller, view, resource, afresh=False)
-            failed += problem is not None
+            failed = failed or problem is not None
+            if problem is not None:
+                say(f"error: {problem}")
             if found is not None:
-                _print_evaluated(resource, found)
-        verdicts = [_newest(controller, resource) for resource in chosen]
+                print_head(resource, found.record.verdict, found.record.message, found.version)
+                print_evaluated(resource, found, found.windows)
+                verdicts.append(found.windows[-1].evaluation.verdict if found.windows else "")
         return 1 if failed else _code(verdicts, fail_on)
     from mlops.cli.apply import run_targets
 
     code = run_targets(controller, view.desired.revision, [resource.key for resource in chosen], timeout)
+    rows = _rows(controller)
     for resource in chosen:
-        _print_status(controller, resource)
+        print_status(controller, resource, rows[resource.key])
     if code == 1:
         return 1
-    return _code([_newest(controller, resource) for resource in chosen], fail_on)
+    newest = [rows[resource.key].status["windows"][-1:] for resource in chosen]
+    return _code([window["verdict"] for windows in newest for window in windows], fail_on)
 
 
 @monitor.command()
 @click.argument("policy", metavar="POLICY")
-@click.option(
-    "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", help="How to print it."
-)
+@output_option("json", "yaml")
 @click.pass_context
-def status(ctx: click.Context, policy: str, output: str) -> int:
+def status(ctx: click.Context, policy: str, output: str | None) -> int:
     """Windows and verdicts of a policy, newest last, and what was done."""
-    from mlops.report import Report
-    from mlops.resources import Key
-
     controller = open_controller(ctx)
     view = _in_force(controller)
     resource = _chosen(view, (policy,))[0]
     _restore(controller, view, resource)
-    if output == "text":
-        _print_status(controller, resource)
-        return 0
-    view = _in_force(controller)
-    report = Report.of(view, controller.state, controller.now())
-    row = next(row for row in report.rows if row.key == Key("MonitoringPolicy", resource.metadata.name))
-    shown: dict[str, Any] = dict(row.status)
-    if output == "yaml":
-        print_yaml(shown)
-    else:
-        print_json(shown)
+    row = _rows(controller)[resource.key]
+    match output:
+        case "json":
+            print_json(dict(row.status))
+        case "yaml":
+            print_yaml(dict(row.status))
+        case _:
+            print_status(controller, resource, row)
     return 0
 
 
@@ -104,7 +115,7 @@ def status(ctx: click.Context, policy: str, output: str) -> int:
 @click.option(
     "--revision", metavar="REV", help="The policy as it is at this revision. Default: the working tree."
 )
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print it.")
+@output_option("json")
 @click.pass_context
 def backtest(
     ctx: click.Context,
@@ -113,32 +124,35 @@ def backtest(
     until: str | None,
     against: str | None,
     revision: str | None,
-    output: str,
+    output: str | None,
 ) -> int:
     """Replay a policy over all the data there is: what would have fired, beside the policy in force. Writes nothing."""
-    from mlops.observation.history import parse_time
-
+    part = _part(since, until)
     controller = open_controller(ctx)
-    begin = parse_time(since).timestamp() if since else None
-    end = parse_time(until).timestamp() if until else None
     proposed = controller.look(revision, working_tree=revision is None)
     resource = _chosen(proposed, (policy,))[0]
     found, problem = _evaluate(controller, proposed, resource, afresh=True)
     if found is None:
         raise problem or AssertionError
-    sides: dict[str, tuple[Any, Evaluated]] = {_shown(proposed): (resource, found)}
+    if problem is not None:
+        say(f"error: {problem}")
+    sides = [(proposed, resource, found)]
     base = controller.look(against) if against else _in_force(controller, or_else=proposed)
-    other = base.desired.resources.get(resource.key)
+    other: Any = base.desired.resources.get(resource.key)
     if other is not None and base.desired.revision != proposed.desired.revision:
-        before, _ = _evaluate(controller, base, other, afresh=True)
+        before, unlike = _evaluate(controller, base, other, afresh=True)
+        if unlike is not None:
+            say(f"warning: at {_shown(base)}: {unlike}")
         if before is not None:
-            sides = {f"{_shown(base)} (in force)" if not against else _shown(base): (other, before), **sides}
+            sides.insert(0, (base, other, before))
     if output == "json":
-        print_json({name: _replayed(one, begin, end) for name, (_, one) in sides.items()})
-        return 0
-    for name, (one, replayed) in sides.items():
-        print_lines([(f"{one.key} at {name}: {_count(replayed, begin, end)}", "bold")])
-        _print_evaluated(one, replayed, begin, end)
+        print_json([_replayed(view, one, part.of(one.windows)) for view, _, one in sides])
+    else:
+        for view, one, replayed in sides:
+            windows = part.of(replayed.windows)
+            title = f"{one.key} at {_shown(view)}{', in force' if view is base and not against else ''}"
+            print_lines([(f"{title}: {counted(replayed, windows)}", "bold")])
+            print_evaluated(one, replayed, windows)
     return 1 if problem is not None else 0
 
 
@@ -151,6 +165,7 @@ def backtest(
 def report(ctx: click.Context, policy: str, path: Path | None) -> int:
     """The HTML page of a policy's newest window: what drifted, by how much, since when. One file, no network."""
     from mlops.applying.monitor import report_of
+    from mlops.errors import MlopsError
 
     controller = open_controller(ctx)
     view = _in_force(controller)
@@ -158,13 +173,18 @@ def report(ctx: click.Context, policy: str, path: Path | None) -> int:
     found, problem = _evaluate(controller, view, resource, afresh=False)
     if found is None:
         raise problem or AssertionError
+    if problem is not None:
+        say(f"error: {problem}")
     page = report_of(view.desired.project, view.desired.revision, resource, found)
     if path is None:
         click.echo(page)
     else:
-        path.write_text(page, "utf-8")
+        try:
+            path.write_text(page, "utf-8")
+        except OSError as error:
+            raise MlopsError(f"the report cannot be written: {error.strerror}", where=str(path)) from error
         say(f"wrote {path}")
-    return 0
+    return 1 if problem is not None else 0
 
 
 def _in_force(controller: Controller, or_else: View | None = None) -> View:
@@ -181,15 +201,25 @@ def _in_force(controller: Controller, or_else: View | None = None) -> View:
 
 
 def _chosen(view: View, names: tuple[str, ...]) -> list[MonitoringPolicy]:
+    """The policies of these names, each once; all where none is named."""
+    from mlops.errors import MlopsError
     from mlops.resources import Key, MonitoringPolicy
+    from mlops.resources.nearest import Nearest
 
-    known = [one for one in view.desired.resources.values() if isinstance(one, MonitoringPolicy)]
+    known = {one.key: one for one in view.desired.resources.values() if isinstance(one, MonitoringPolicy)}
     if not names:
-        return known
-    keys = [Key("MonitoringPolicy", name.rpartition("/")[2]) for name in names]
-    for key in keys:
-        Key.parse(str(key), known=[one.key for one in known] or [Key("MonitoringPolicy", "")])
-    return [one for key in keys for one in known if one.key == key]
+        return list(known.values())
+    chosen = {}
+    for name in names:
+        key = Key.parse(name) if "/" in name else Key("MonitoringPolicy", name)
+        if key.kind != "MonitoringPolicy":
+            raise MlopsError(f"{key} is no MonitoringPolicy", fix="Name one; `mlops get` lists them")
+        if key not in known:
+            near = Nearest().nearest(key.name, [one.name for one in known])
+            fix = f"Did you mean {near}?" if near else "Declare it, and apply the commit that does"
+            raise MlopsError(f"there is no {key} at {_shown(view)}", fix=fix)
+        chosen[key] = known[key]
+    return list(chosen.values())
 
 
 def _world(controller: Controller, view: View) -> World:
@@ -209,20 +239,15 @@ def _step(resource: MonitoringPolicy) -> Step:
 def _evaluate(
     controller: Controller, view: View, resource: Any, *, afresh: bool
 ) -> tuple[Evaluated | None, Exception | None]:
-    """Evaluate without writing; what could not be read is said, and given back."""
+    """Evaluate without writing; gives what could not be read or evaluated, too."""
     from mlops.applying.monitor import evaluated, unread
     from mlops.errors import MlopsError
 
     try:
         found = evaluated(_world(controller, view), _step(resource), resource, afresh=afresh)
     except MlopsError as error:
-        say(f"error: {error}")
         return None, error
-    if found.assessed.unread:
-        problem = unread(resource.metadata.name, found.assessed)
-        say(f"error: {problem}")
-        return found, problem
-    return found, None
+    return found, unread(resource.metadata.name, found.assessed) if found.assessed.unread else None
 
 
 def _restore(controller: Controller, view: View, resource: MonitoringPolicy) -> None:
@@ -232,84 +257,53 @@ def _restore(controller: Controller, view: View, resource: MonitoringPolicy) -> 
     restore(controller.state, controller.tracker, view.desired.project, resource)
 
 
-def _print_status(controller: Controller, resource: MonitoringPolicy) -> None:
-    from mlops.applying.monitored import Kept
-    from mlops.monitoring.reporting.timeline import timeline_text
-    from mlops.observation.policies import RECORDS, PolicyRecord
+def _rows(controller: Controller) -> dict[Key, Row]:
+    """How every resource of the revision in force stands now."""
+    from mlops.report import Report
 
-    name = resource.metadata.name
-    record = PolicyRecord.decode(controller.state.get(RECORDS, name))
-    kept = Kept.read(controller.state, name)
-    shown = f"{resource.key}  {record.verdict}  {record.message}"
-    print_lines(
-        [(shown, _GLYPHS[record.verdict]), (f"watches {resource.spec.model} {record.version or '-'}", "")]
-    )
-    windows = [window.evaluation for window in kept.of(record.version or "")]
-    if windows:
-        unit = "rows" if resource.spec.window.size is None else "time"
-        click.echo(timeline_text(windows, unit=unit))  # type: ignore[arg-type]
-    _print_actions([action.to_json() for action in record.actions])
+    return {row.key: row for row in Report.of(_in_force(controller), controller.state, controller.now()).rows}
 
 
-def _print_evaluated(
-    resource: MonitoringPolicy, found: Evaluated, begin: float | None = None, end: float | None = None
-) -> None:
-    from mlops.monitoring.reporting.timeline import timeline_text
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The part of a replay that is shown: windows from `begin` on that start before `end`, in seconds since 1970."""
 
-    windows = [window.evaluation for window in found.windows if _within(window.evaluation.start, begin, end)]
-    unit = "rows" if resource.spec.window.size is None else "time"
-    if windows:
-        click.echo(timeline_text(windows, found.decision, unit=unit))  # type: ignore[arg-type]
-    _print_actions([one.to_json() for one in found.record.actions if _within(one.window, begin, end)])
+    begin: float | None
+    end: float | None
 
+    def of(self, windows: Sequence[Window]) -> list[Window]:
+        return [one for one in windows if self._holds(one)]
 
-def _print_actions(actions: list[dict[str, Any]]) -> None:
-    from mlops.applying.monitored import moment
-
-    for one in actions:
-        where = f" on {one['branch']}" if one["branch"] else ""
-        why = f": {one['message']}" if one["message"] else ""
-        print_lines(
-            [(f"{moment(one['window'])}  {one['type']} for {one['check']}: {one['state']}{where}{why}", "")]
-        )
+    def _holds(self, window: Window) -> bool:
+        at = window.evaluation.start if window.time is None else window.time
+        return (self.begin is None or at >= self.begin) and (self.end is None or at < self.end)
 
 
-def _within(start: float, begin: float | None, end: float | None) -> bool:
-    return (begin is None or start >= begin) and (end is None or start < end)
+def _part(since: str | None, until: str | None) -> _Part:
+    from mlops.errors import MlopsError
+    from mlops.observation.history import parse_time
+
+    begin = parse_time(since).timestamp() if since else None
+    end = parse_time(until).timestamp() if until else None
+    if begin is not None and end is not None and end <= begin:
+        raise MlopsError(f"--to {until} is not after --from {since}", fix="Swap them")
+    return _Part(begin, end)
 
 
-def _count(found: Evaluated, begin: float | None, end: float | None) -> str:
-    windows = [one for one in found.windows if _within(one.evaluation.start, begin, end)]
-    fired = [one for one in found.decision.transitions if one.turn == "fired" and _within(one.at, begin, end)]
-    actions = [one for one in found.record.actions if _within(one.window, begin, end) and one.type != "alert"]
-    return f"{len(windows)} windows, fired {len(fired)} times, {len(actions)} proposals"
-
-
-def _replayed(found: Evaluated, begin: float | None, end: float | None) -> dict[str, Any]:
+def _replayed(view: View, found: Evaluated, windows: Sequence[Window]) -> dict[str, Any]:
+    starts = {window.evaluation.start for window in windows}
     return {
+        "revision": None if view.desired.dirty else view.desired.revision,
         "version": found.version,
         "verdict": found.record.verdict,
-        "windows": [
-            one.evaluation.document() for one in found.windows if _within(one.evaluation.start, begin, end)
-        ],
-        "actions": [one.to_json() for one in found.record.actions if _within(one.window, begin, end)],
+        "windows": [one.evaluation.document() for one in windows],
+        "actions": [one.to_json() for one in found.record.actions if one.window in starts],
     }
 
 
 def _shown(view: View) -> str:
-    return "the working tree" if view.desired.dirty else view.desired.revision[:12]
+    return "the working tree" if view.desired.dirty else f"revision {view.desired.revision[:12]}"
 
 
-def _newest(controller: Controller, resource: MonitoringPolicy) -> str:
-    """The verdict of a policy's newest window; empty where there is none."""
-    from mlops.applying.monitored import Kept
-    from mlops.observation.policies import RECORDS, PolicyRecord
-
-    name = resource.metadata.name
-    record = PolicyRecord.decode(controller.state.get(RECORDS, name))
-    windows = Kept.read(controller.state, name).of(record.version or "")
-    return windows[-1].evaluation.verdict if windows else ""
-
-
-def _code(verdicts: list[str], fail_on: str | None) -> int:
+def _code(verdicts: Sequence[str], fail_on: str | None) -> int:
     return 2 if fail_on is not None and fail_on in verdicts else 0
