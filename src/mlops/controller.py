@@ -265,6 +265,7 @@ class Controller(Looker):
             ),
             data=lambda experiment, name, digest: self._materialise(view, experiment, name, digest),
             rows=lambda name, digest, revision: self._rows(view, name, digest, revision),
+            fresh=lambda name: self._fresh(view, name),
             state=self.state,
             loaded=lambda: view.loaded,
             texts=lambda: self._texts(view),
@@ -332,6 +333,16 @@ class Controller(Looker):
         rows = [one.marked(self.now()) for one in ended]
         if rows:
             Outbox(self.state, redact=self.redactor.redact).mark(rows)
+
+    def _fresh(self, view: View, name: str) -> str | None:
+        """The digest that a Dataset has now, whatever it is pinned to; None where it cannot be read."""
+        key = Key("Dataset", name)
+        declared = view.desired.resources.get(key)
+        if not isinstance(declared, Dataset):
+            return None
+        spec = declared.spec.model_copy(update={"digest": None, "version": None})
+        unpinned = declared.model_copy(update={"spec": spec})
+        return self._datasets(view.project, [(unpinned, view.snapshot_of(key))])[name].digest
 
     def _rows(
         self, view: View, name: str, digest: str | None, revision: str | None

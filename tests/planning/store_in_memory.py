@@ -77,6 +77,7 @@ class Memory:
             look=lambda experiment, names: {},
             data=None,  # type: ignore[arg-type]
             rows=None,  # type: ignore[arg-type]
+            fresh=lambda name: None,
             state=None,  # type: ignore[arg-type]
             loaded=None,  # type: ignore[arg-type]
             texts=None,  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
 from mlops.planning.context import VERSION_TAG
+from mlops.planning.experiments import MOVED
 from mlops.planning.plan import Step
 from mlops.planning.stays import history
 from mlops.planning.work import ProposeChange
@@ -114,18 +115,27 @@ class _Proposing:
                 return Moot(f"no other version of {spec.model} was in {spec.stage} before")
             promotion = promotion_of(loaded, self.resource)
             return rollback(loaded, texts, promotion.metadata.name, before, self._evidence())
-        outside = {
-            name: seen.digest
-            for name, seen in world.observed.datasets.items()
-            if seen.outside and seen.digest is not None
-        }
+        retrain = self._retrain()
+        experiment = world.desired.resources.get(Key("Experiment", retrain.experiment))
+        named = set(retrain.datasets.values())
+        if isinstance(experiment, Experiment):
+            named |= set(experiment.spec.datasets.values())
+        outside: dict[str, str] = {}
+        for name in sorted(named):
+            seen = world.observed.datasets.get(name)
+            if seen is None or not seen.outside:
+                continue
+            moved = name in retrain.datasets.values() or seen.reason == MOVED
+            digest = world.fresh(name) if moved else seen.digest
+            if digest is not None:
+                outside[name] = digest
         registered = [v.tags.get(VERSION_TAG, "") for v in world.versions_of(self._registered(spec.model))]
         known = set(registered) - {self.action.version}
         return retraining(
             loaded,
             texts,
             self.resource,
-            self._retrain(),
+            retrain,
             outside,
             self._evidence(),
             registered=filter(None, known),

@@ -74,6 +74,7 @@ class World:
     ]  # an Experiment, its Dataset, the digest → where a job finds it
     # a Dataset, now or with a digest at a revision → its declaration and its files
     rows: Callable[[str, str | None, str | None], tuple[Dataset, RowFiles]]
+    fresh: Callable[[str], str | None]  # the digest that a Dataset has now, whatever it is pinned to
     state: State
     loaded: Callable[[], Loaded]  # what the revision declares, with places
     texts: Callable[[], Mapping[str, str]]  # of the files that it is declared in

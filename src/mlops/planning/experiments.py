@@ -22,10 +22,12 @@ from mlops.planning.reasons import why_train
 from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials
 from mlops.planning.work import TrainTrial, Trial, UpdateExperiment, Work
-from mlops.resources import Dataset, Experiment, Resource
+from mlops.resources import Dataset, Experiment, Key, Resource
 from mlops.resources.model import RESERVED_TAGS
 
 TAGS_TAG: Final = "mlops.tags"  # on a model: the names of those that git declares beside our own
+
+MOVED: Final = "DigestMismatch"  # why a pinned dataset cannot be used: it has another content now
 
 
 def dataset(context: Context, resource: Dataset) -> Assessment:
@@ -35,6 +37,12 @@ def dataset(context: Context, resource: Dataset) -> Assessment:
         return assess(resource.key, unknown=True, message="not observed")
     status = {"digest": seen.digest, "size": seen.size, "rows": seen.rows, "columns": seen.columns}
     status = {name: value for name, value in status.items() if value is not None}
+    if seen.reason == MOVED and _served(context, resource):
+        behind = Condition("DataCurrent", "False", "DataMoved", seen.message or "")
+        text = f"pinned to {_short(resource.spec.digest)}, with which all is trained; the data has moved on"
+        return assess(
+            resource.key, conditions=(behind,), status=status, suspended=resource.spec.suspend, message=text
+        )
     if seen.reason is not None:
         block = Block(str(resource.key), "Ready", seen.reason, seen.message or seen.reason)
         return assess(
@@ -45,6 +53,19 @@ def dataset(context: Context, resource: Dataset) -> Assessment:
             suspended=resource.spec.suspend,
         )
     return assess(resource.key, status=status, suspended=resource.spec.suspend, message=_short(seen.digest))
+
+
+def _served(context: Context, resource: Dataset) -> bool:
+    """Whether the experiments that train on a dataset all did so with the content that it is pinned to."""
+    users = [
+        one
+        for one in context.desired.resources.values()
+        if isinstance(one, Experiment) and resource.metadata.name in one.spec.datasets.values()
+    ]
+    return bool(users) and all(
+        states and block is None and all(state.state == "finished" for state in states)
+        for states, block in (_states(context, one) for one in users)
+    )
 
 
 def experiment(context: Context, resource: Experiment) -> Assessment:
@@ -131,10 +152,11 @@ def _states(context: Context, resource: Experiment) -> tuple[tuple[TrialState, .
         found = context.data_of(key).get(name) or ObservedDataset(name, "", None, reason="NotObserved")
         if found.reason is not None:
             absent = absent or f"Dataset/{name}: {found.message or found.reason}"
-        if found.digest is None and not (hold and found.outside and not found.pinned):
+        pin = _pin(context, key, name) if found.reason == MOVED else None
+        if found.digest is None and pin is None and not (hold and found.outside and not found.pinned):
             block = Block(str(key), "Trained", "DependencyFailed", absent or f"Dataset/{name} has no digest")
             return (), block
-        seen[name] = found if found.digest is not None else replace(found, digest="unknown")
+        seen[name] = replace(found, digest=pin or found.digest or "unknown")  # a pin says what is meant
     states = tuple(context.index.state(trial, hold=hold) for trial in trials(resource, code, seen))
     if all(state.state == "finished" for state in states):
         return states, None
@@ -149,6 +171,13 @@ def _states(context: Context, resource: Experiment) -> tuple[tuple[TrialState, .
             f"no executor {resource.spec.executor!r} is installed; installed: {known}",
         )
     return states, None
+
+
+def _pin(context: Context, experiment: Key, name: str) -> str | None:
+    """The content that a Dataset is pinned to, as an experiment sees it."""
+    kept = context.desired.kept_data.get(name) if experiment in context.desired.kept else None
+    declared = kept or context.desired.resources.get(Key("Dataset", name))
+    return declared.spec.digest if isinstance(declared, Dataset) else None
 
 
 def _train(context: Context, resource: Experiment, state: TrialState, attempts: int) -> Step:

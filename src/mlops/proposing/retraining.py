@@ -41,7 +41,7 @@ def retraining(
         texts: the text of the files that it is declared in, by path from the project's root.
         policy: the policy that asks for it.
         retrain: the action of it.
-        outside: the present digest of each Dataset whose bytes are outside of git, by name.
+        outside: the present digest of each Dataset whose bytes are outside of git, by name, whatever it is pinned to.
         evidence: why; its `watched` is the version that drifted.
         registered: versions of the model that MLflow knows.
 
@@ -68,7 +68,8 @@ def retraining(
     pinned: list[str] = []
     for dataset in sorted(set(datasets.values())):
         known = declared(loaded, Dataset, dataset)
-        pins = list(_pins(known, outside, again=dataset in retrain.datasets.values()))
+        moved = known.spec.digest is not None and known.spec.digest != outside.get(dataset)
+        pins = list(_pins(known, outside, again=moved or dataset in retrain.datasets.values()))
         if pins:
             _check_not_watched(loaded, known)
             draft.set(pins)
