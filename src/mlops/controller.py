@@ -340,14 +340,13 @@ class Controller(Looker):
         declared = view.desired.resources.get(key)
         if not isinstance(declared, Dataset):
             return None
-        spec = declared.spec.model_copy(update={"digest": None, "version": None})
-        unpinned = declared.model_copy(update={"spec": spec})
-        return self._datasets(view.project, [(unpinned, view.snapshot_of(key))])[name].digest
+        return self._datasets(view.project, [(_unpinned(declared), view.snapshot_of(key))])[name].digest
 
     def _rows(
         self, view: View, name: str, digest: str | None, revision: str | None
     ) -> tuple[Dataset, RowFiles]:
         """A Dataset and its files: as they are, or where they have another digest now, as git held them then."""
+        from mlops.applying.world import NOW
         from mlops.observation.datasets import rows_of
 
         key = Key("Dataset", name)
@@ -367,6 +366,8 @@ class Controller(Looker):
             )
             return dataset, found
 
+        if digest == NOW:
+            dataset, digest = _unpinned(dataset), None
         try:
             return read(dataset, snapshot)
         except Stalled as error:
@@ -380,6 +381,11 @@ class Controller(Looker):
                 return read(before, then)
             except Stalled:
                 raise error from None
+
+
+def _unpinned(dataset: Dataset) -> Dataset:
+    spec = dataset.spec.model_copy(update={"digest": None, "version": None})
+    return dataset.model_copy(update={"spec": spec})
 
 
 def _author(project: Project) -> Author:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mlops.applying.monitored import Kept, Reference, Window, told
 from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.predicting import predicting
-from mlops.applying.world import World
+from mlops.applying.world import NOW, World
 from mlops.errors import Stalled
 from mlops.observation.history import parse_time
 from mlops.observation.observed import ObservedVersion
@@ -256,7 +256,7 @@ class _Evaluating:
         def gone(columns: object) -> Iterator[Any]:
             raise error
 
-        now = self._table(name)
+        now = self._table(name, NOW)
         there = {(file.name, file.digest): file for file in now.files}
         files = tuple(
             there[one] if one in there else DataFile(one[1], one[0], at, gone)

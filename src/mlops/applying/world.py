@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mlops.applying.outcomes import Outcome
 from mlops.data import Materialised
@@ -30,6 +30,8 @@ from mlops.tracking import Artifact, Tracker
 
 if TYPE_CHECKING:
     from mlops.data.rows import RowFiles
+
+NOW: Final = "now"  # in the place of a digest: what a Dataset holds now, whatever it is pinned to
 
 
 class Progress(Protocol):
@@ -72,7 +74,7 @@ class World:
     data: Callable[
         [str, str, str], Materialised
     ]  # an Experiment, its Dataset, the digest → where a job finds it
-    # a Dataset, now or with a digest at a revision → its declaration and its files
+    # a Dataset, as it is declared, or with a digest at a revision, or NOW → its declaration and its files
     rows: Callable[[str, str | None, str | None], tuple[Dataset, RowFiles]]
     fresh: Callable[[str], str | None]  # the digest that a Dataset has now, whatever it is pinned to
     state: State
