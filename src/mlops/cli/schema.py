@@ -32,13 +32,15 @@ def version(ctx: click.Context, output: str | None) -> int:
     from mlops.errors import MlopsError
 
     rows = {"mlops": __version__, "python": sys.version.split()[0]}
-    for name in ("mlflow", "pydantic", "pyarrow", "uv", "deltalake", "psycopg", "ray", "alibi-detect"):
+    for name in ("mlflow", "pydantic", "pyarrow", "uv", "deltalake", "psycopg", "ray"):
         try:
             rows[name] = installed(name)
         except PackageNotFoundError:
             continue
-    if "alibi-detect" in rows:
-        rows["alibi-detect"] += " (BUSL-1.1: no commercial production use without a licence)"
+    from mlops.monitoring.alibi.licence import notice
+
+    if (alibi := notice()) is not None:
+        rows["alibi-detect"] = alibi.removeprefix("alibi-detect ")
     try:
         controller = open_controller(ctx)
         project = controller.open(controller.snapshot(working_tree=True))

@@ -119,6 +119,8 @@ class Journal:
             shown = with_failure(one, failures.get(str(key))) if failures else one
             counts[key.kind, shown.sync, shown.health] += 1
         self.metrics.resources(counts)
+        for name, policy in view.observed.policies.items():
+            self.metrics.drift(name, policy.record.verdict)
         project = view.observed.ledger.experiments.get(view.desired.project)
         if view.planned.plan.base is not None and project is not None:
             self.metrics.revision(view.planned.plan.base, _seconds(project.tags.get(APPLIED_AT)))

@@ -119,7 +119,7 @@ class Metrics:
             self._in_force_at.set(at)
 
     def drift(self, policy: str, verdict: str) -> None:
-        """Reserved for monitoring: the verdict of a policy."""
+        """The verdict of a policy: `Healthy`, `Degraded` or `Unknown`."""
         policy, verdict = self._bounded("policy", policy), self._bounded("verdict", verdict)
         with self._lock:
             if (before := self._verdicts.get(policy)) is not None:
