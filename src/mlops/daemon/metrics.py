@@ -63,7 +63,7 @@ class Metrics:
             "revision_timestamp_seconds", "When the revision in force came into force (Unix time)."
         )
         self._drift = gauge(
-            "drift_verdict", "Reserved: 1 for the verdict that a monitoring policy has.", "policy", "verdict"
+            "drift_verdict", "1 for the verdict that a monitoring policy has.", "policy", "verdict"
         )
         for state in ("running", "waiting"):
             self._jobs.labels(state).set(0)
