@@ -21,6 +21,7 @@ ERROR = 0.03  # most that sampling may add to the 5 % around a known factor that
 FAR = 5.0  # a ratio beyond 1/5 or 5 is a change of unit whether or not it is known
 MOVED = 0.5  # Kolmogorov-Smirnov distance that an offset has to make: 32 °F are nothing to a price
 VAGUE = 0.1  # two standard errors of such a ratio's logarithm beyond which no factor is looked for
+HOTTEST = 3_000.0  # a column with a larger median in size is no temperature, unless it is declared as one
 RESOLVED = 0.02  # deviation over mean below which the scale's buckets, 0.8 % of a value, are too coarse
 POSITIVE = 0.99  # share of rows above zero from which on logarithms are taken
 
@@ -45,9 +46,11 @@ def unit_ratio(pair: Pair, unit: str | None = None, worth: float | None = None) 
     spread. It is a change of unit when the spread is at most 0.1, the Kolmogorov-Smirnov distance after rescaling at
     most 0.03 + 1.36·√(1/n+1/m), and the ratio is within 5 % of a known factor or beyond [1/5, 5]. Spread and ratio are
     allowed what sampling adds to them. Rescaling must also explain something: before it the window differs from the
-    reference by more than it may afterwards, and by twice of what is left. Known conversions with an offset (°C, °F, K)
-    are tried the same way. Columns with more than 1 % of zeros or negative values have no logarithm: known factors are
-    taken from the quartiles' distances.
+    reference by more than it may afterwards, and by twice of what is left; a ratio within [1/5, 5] must also leave
+    half of what a plain shift leaves, which a true change of a narrow column is as well. Known conversions with an
+    offset (°C, °F, K) are tried the same way where values may be temperatures; one that is all offset has to stand out
+    of the window's own error. Columns with more than 1 % of zeros or negative values have no logarithm: known factors
+    are taken from the quartiles' distances.
 
     Args:
         pair: of a numeric column; None is returned for others.
@@ -85,7 +88,7 @@ def unit_ratio(pair: Pair, unit: str | None = None, worth: float | None = None) 
         if (fitting := [one for one in some if one.fit <= raw / 2 or one.fit == math.inf])
     ]
     best = explained[0] if explained else None
-    if best is None:
+    if best is None or (best not in exact and best.fit < math.inf and _is_a_shift(reference, window, best)):
         return Finding(pair.column, pair.slice, "unitRatio", ratio, None, False, p_value)
     spread = "" if best.spread is None else f"spread {best.spread:.3f}, "
     fit = f"{spread}KS after rescaling {best.fit:.3f}" if best.fit < math.inf else "by mean and deviation"
@@ -94,6 +97,14 @@ def unit_ratio(pair: Pair, unit: str | None = None, worth: float | None = None) 
 
 
 _ABOVE_ZERO = (1e-300, math.inf)
+
+
+def _is_a_shift(reference: Cumulative, window: Cumulative, found: Rescaled) -> bool:
+    """Whether a ratio that is not far from 1 explains the window hardly better than an offset would."""
+    if not 1 / FAR <= found.ratio <= FAR:
+        return False
+    offset = float(np.median(_differences(reference, window)))
+    return distance(reference.moved(1.0, offset), window) < 2 * found.fit
 
 
 def rescaled(reference: Cumulative, window: Cumulative, unit: str | None = None) -> Rescaled | None:
@@ -128,7 +139,10 @@ def _known(ratio: float, error: float, unit: str | None) -> list[Conversion]:
 def _with_offset(reference: Cumulative, window: Cumulative, unit: str | None) -> list[Rescaled]:
     allowed = FIT + noise(reference, window)
     found = []
-    for conversion in affine(unit):
+    for conversion in _offsets(float(reference.quantile(np.array([0.5]))[0]), unit):
+        # All offset: any drift of about that much would do, unless the window's median is known well.
+        if conversion.slope == 1 and _standard_error(window) > VAGUE / 2 * abs(conversion.offset):
+            continue
         moved = reference.moved(conversion.slope, conversion.offset)
         unmoved = reference.moved(conversion.slope, 0.0)
         if min(distance(reference, moved), distance(unmoved, moved)) < MOVED:
@@ -173,7 +187,7 @@ def _by_moments(pair: Pair, unit: str | None) -> list[Rescaled]:
 
     found = [
         Rescaled(one.slope, one.label, math.inf)
-        for one in affine(unit)
+        for one in _offsets(before, unit)
         if widened(one.slope) and abs(now - one.slope * before - one.offset) <= (FIT + 3 * error) * new
     ]
     ratio = now / before
@@ -181,6 +195,15 @@ def _by_moments(pair: Pair, unit: str | None) -> list[Rescaled]:
     if widened(ratio) and (known or not 1 / FAR <= ratio <= FAR):
         found.append(Rescaled(ratio, named(known) if known else None, math.inf))
     return found
+
+
+def _offsets(middle: float, unit: str | None) -> tuple[Conversion, ...]:
+    return affine(unit) if unit is not None or abs(middle) <= HOTTEST else ()
+
+
+def _standard_error(window: Cumulative) -> float:
+    """Of the median; 1.25 σ/√n for normal values, σ being the quartiles' distance over 1.35."""
+    return 0.93 * window.spread / math.sqrt(window.size)
 
 
 def _differences(reference: Cumulative, window: Cumulative) -> Floats:

@@ -1,0 +1,8 @@
+"""Files and policies are written as for tests of assessments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluating"))
