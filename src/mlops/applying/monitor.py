@@ -352,7 +352,7 @@ class _Evaluating:
                 alert,
                 policy=self.resource,
                 evaluation=until[-1] if until else None,
-                did=_did(self.record, alert.check),
+                did=_did(self.record, alert.check, alert.window),
                 picture=picture(alert.check, until, unit=_unit(self.resource)),
             )
             for namespace, rows in outbox.rows_for(alert.id, text, told, world.now()).items():
@@ -533,11 +533,13 @@ def _unit(resource: MonitoringPolicy) -> Literal["time", "rows"]:
     return "rows" if resource.spec.window.size is None else "time"
 
 
-def _did(record: PolicyRecord, check: str) -> list[str]:
-    """What is done about a check that fired, a sentence each."""
+def _did(record: PolicyRecord, check: str, window: float) -> list[str]:
+    """What is done about the firing of a check that began in `window`, a sentence each."""
     sentences = []
     for action in record.actions:
-        if action.type == "alert" or action.check != check or action.state in ("proposed", "failed"):
+        if action.type == "alert" or (action.check, action.window) != (check, window):
+            continue
+        if action.state in ("proposed", "failed"):
             continue
         what = "a retraining" if action.type == "retrain" else "a rollback"
         why = f" ({action.message})" if action.message else ""
