@@ -19,7 +19,7 @@ help: ## this list
 
 install: $(INSTALLED) ## .venv with the locked dependencies and .venv/bin/mlops
 
-demo: $(INSTALLED) ## the Seattle weather example, from data to production and back
+demo: $(INSTALLED) ## the Seattle weather example, from data to production and back, then watched
 	$(BIN)/python examples/seattle-weather/demo.py
 
 test: $(INSTALLED) ## every test; one file: make test ARGS=tests/test_packaging.py

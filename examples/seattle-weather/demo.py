@@ -1,4 +1,4 @@
-"""The whole story in one session: train, register, promote, improve, heal, roll back; then the daemon does it.
+"""The whole story in one session: train, register, promote, improve, heal, roll back; the daemon; then it is watched.
 
 `python demo.py [FOLDER]` copies this example into a git repository of its own (default: `demo-run/` in the
 checkout) and runs the commands a team would run, each printed first; lines that begin with `┆` are the daemon's
@@ -7,6 +7,7 @@ that runs this, and git.
 """
 
 import contextlib
+import json
 import os
 import pty
 import shlex
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +40,8 @@ spec:
   version: 1.1.0
   source: {experiment: weather-ridge, artifact: model}
 """
+REPORT = "report.html"
+MADE = (".mlops", "arrived", "record", "scored", REPORT)  # by whoever ran the example where it lies
 PATIENCE = 300  # seconds for the daemon to say what it is waited for
 
 
@@ -57,6 +61,32 @@ def show(command: str) -> None:
     print(f"\n{colour('1;32', '$')} {colour('1', command)}", flush=True)
 
 
+class Letterbox:
+    """The team's chat, as far as the demo has one: a loopback server that keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        letters: list[dict[str, str]] = []
+
+        class Taking(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                letters.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing: what came is shown when the story comes to it."""
+
+        self.letters = letters
+        self._server = HTTPServer(("127.0.0.1", 0), Taking)
+        self.url = f"json://127.0.0.1:{self._server.server_port}"  # the generic webhook of Apprise
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
 class Session:
     """A folder, and the commands that are run in it."""
 
@@ -65,7 +95,13 @@ class Session:
         tools = Path(sys.executable).parent
         # A surrounding git hook or GIT_DIR must not redirect the demo's git to another repository.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        self.environment = inherited | {"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"}
+        self.team = Letterbox()
+        self.environment = inherited | {
+            "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
+            "WEATHER_TEAM": self.team.url,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
         self.daemon: subprocess.Popen[bytes] | None = None
         self._log, self._seen = "", 0
 
@@ -75,6 +111,19 @@ class Session:
         done = subprocess.run(self._found(command), cwd=self.folder, env=self.environment, check=False)
         if done.returncode != expect:
             self._failed(shlex.join(command), done.returncode or 1)
+
+    def read_mail(self) -> None:
+        """Print what the team was told since."""
+        letters = self.team.letters
+        if not letters:
+            self._failed("waiting for an alert", 1)
+        while letters:
+            letter = letters.pop(0)
+            kept = [line for line in letter["message"].splitlines() if line.startswith(("- ", "Note: "))]
+            print(
+                colour("33", "\n".join((f"✉ {letter['title']}", *(f"    {line}" for line in kept)))),
+                flush=True,
+            )
 
     def start_daemon(self) -> None:
         """Run `mlops daemon` beside what follows, on a terminal of its own, its log going straight through."""
@@ -116,6 +165,7 @@ class Session:
         if self.daemon is not None:
             self.daemon.kill()
             self.daemon.wait()
+        self.team.close()
 
     def _found(self, command: tuple[str, ...]) -> list[str]:
         program = shutil.which(command[0], path=self.environment["PATH"])
@@ -188,7 +238,7 @@ def tell(session: Session) -> None:
     session.run("mlops", "runs", "weather-ridge")
 
     say("The season should help: one line of the experiment changes, and its best run shall be 1.1.0.\n"
-        "The stage dev takes the latest version; staging and production stay as they are.")  # fmt: skip
+        "The stages dev and staging take the latest version that passes their gates; production stays.")  # fmt: skip
     session.edit("resources/experiments.yaml", "features: weather\n", "features: weather+season\n")
     session.append("resources/model.yaml", VERSION_1_1_0)
     session.commit("Teach the model the season, as 1.1.0")
@@ -196,9 +246,9 @@ def tell(session: Session) -> None:
     session.run("mlops", "apply")
     session.run("mlops", "runs", "weather-ridge")
 
-    say("It is better. A release is a change of two numbers in git; the plan shows what that will do.")
+    say("It is better. A release is a change of one number in git; the plan shows what that will do.")
     session.edit("resources/promotions.yaml", "version: 1.0.0", "version: 1.1.0")
-    session.commit("Release 1.1.0 to staging and production")
+    session.commit("Release 1.1.0 to production")
     session.run("mlops", "plan")
     session.run("mlops", "apply")
     say("Again? There is nothing to do: git and MLflow agree.")
@@ -217,6 +267,9 @@ def tell(session: Session) -> None:
 
     say("Nobody has to call apply. From here on a daemon keeps MLflow as the branch says.")
     keep(session)
+
+    say("A model in production meets weather that it has not seen. From here on it is watched.")
+    watch(session)
 
     say("Who promoted what, where, when and at which commit: all of it is kept.")
     session.run("mlops", "history", "seattle-weather")
@@ -267,6 +320,63 @@ def keep(session: Session) -> None:
     session.stop_daemon(signal.SIGTERM)
 
 
+def watch(session: Session) -> None:
+    """The story ends with half a year of new weather, and what the monitoring policy makes of it."""
+    say("2015 arrives week by week, and the model in production forecasts each of its days.")
+    session.run("python", "data/arrive.py", "2015-07-13")
+    session.run("python", "score.py")
+    say(
+        "How that is watched is declared and reviewed like everything else: monitoring/forecast.yaml. One line more."
+    )
+    session.edit("mlops.yaml", "  resources: [resources/]\n", "  resources: [resources/, monitoring/]\n")
+    session.commit("Watch the forecasts in production")
+    session.run("mlops", "apply")
+    say("From winter to summer, and nobody was called: June is compared with Junes of the training years. A naive\n"
+        "monitor compares it with whole years. Replay what it would have said, beside the one in force:")  # fmt: skip
+    session.run("git", "switch", "--quiet", "--create", "naive")
+    session.edit("monitoring/forecast.yaml", "season: month", "season: none")
+    session.edit("monitoring/forecast.yaml", ", thresholds: calibrated", "")
+    session.commit("Watch naively")
+    session.run("git", "switch", "--quiet", "main")
+    session.run("mlops", "monitor", "backtest", "forecast", "--revision", "naive")
+    say("It sees drift in every window, with nothing wrong. The branch is not merged.")
+
+    say("SIMULATED: from 20 July on a sensor sends °F instead of °C.")
+    session.run("python", "data/arrive.py", "2015-08-17", "--fahrenheit", "2015-07-20")
+    session.run("python", "score.py")
+    session.run("mlops", "monitor", "run", "forecast")
+    say("The team is told what happened, by its name. The forecasts are wrong, too, but a retraining is blocked: it\n"
+        "would teach the model the fault.")  # fmt: skip
+    session.read_mail()
+
+    say("The sensor is mended, and the station delivers those weeks again. Files that changed are read again, their\n"
+        "window is judged anew, and the team hears that it is over.")  # fmt: skip
+    session.run("python", "data/arrive.py", "2015-09-14")
+    session.run("python", "score.py")
+    session.run("mlops", "monitor", "run", "forecast")
+    session.read_mail()
+
+    say("SIMULATED: from 15 September on the outcome is read at another station, where it is 5 °C warmer. No input\n"
+        "moves; what follows from it does. That is what retraining is for.")  # fmt: skip
+    session.run("python", "data/arrive.py", "2015-10-12", "--warmer", "2015-09-15")
+    session.run("python", "score.py")
+    session.run("mlops", "apply")
+    session.read_mail()
+    session.run("mlops", "monitor", "report", "forecast", "-o", REPORT)
+    say("A model trained on fresh data asks to come in: a branch with the smallest edit of the YAML, its data pinned\n"
+        "to what they were, and its numbers in the message.")  # fmt: skip
+    session.run("git", "--no-pager", "log", "-1", "--format=%s%n%n%b", "mlops/retrain-forecast")
+    session.run("git", "--no-pager", "diff", "-U0", "main...mlops/retrain-forecast")
+    say("Merging it is the approval. What was reviewed is what ships: nothing is trained again.")
+    session.run("git", "merge", "--quiet", "--no-edit", "mlops/retrain-forecast")
+    session.run("mlops", "apply")
+
+    say("The next weeks are forecast by the new version, and the policy follows it.")
+    session.run("python", "data/arrive.py", "2015-12-07", "--warmer", "2015-09-15")
+    session.run("python", "score.py")
+    session.run("mlops", "monitor", "run", "forecast")
+
+
 def main() -> None:
     """Run the demo in the folder named on the command line."""
     if sys.argv[1:] in (["-h"], ["--help"]):
@@ -277,13 +387,14 @@ def main() -> None:
     began = time.monotonic()
     home = Path(sys.argv[1]) if len(sys.argv) == 2 else EXAMPLE.parents[1] / "demo-run"
     project = fresh(home.absolute())
-    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("demo.py", ".mlops", "__pycache__"))
+    shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("demo.py", "__pycache__", *MADE))
     print(colour("1", f"Seattle weather, in {project}"), flush=True)
     with contextlib.closing(Session(project)) as session:
         tell(session)
     say(f"Done in {time.monotonic() - began:.0f} seconds. Look at the runs, the versions and their aliases:")
     mlflow = Path(sys.executable).parent / "mlflow"
     print(f"\n  cd {shlex.quote(str(project))} && {mlflow} ui --backend-store-uri {STORE}")
+    print(f"\nAnd at what the monitor saw, in a browser: {project / REPORT}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import ModuleType
 
@@ -95,28 +97,46 @@ def test_what_the_demo_edits_is_in_the_example(demo: ModuleType) -> None:
     experiments = (resources / "experiments.yaml").read_text()
     assert "features: weather\n" in experiments
     assert "degree: [1, 2]" in experiments
-    assert (resources / "promotions.yaml").read_text().count("version: 1.0.0") == 2
+    assert (resources / "promotions.yaml").read_text().count("version: 1.0.0") == 1
+    assert "  resources: [resources/]\n" in (DEMO.parent / "mlops.yaml").read_text()
+    policy = (DEMO.parent / "monitoring/forecast.yaml").read_text()
+    assert policy.count("season: month") == policy.count(", thresholds: calibrated") == 1
     assert "1.1.0" not in (resources / "model.yaml").read_text()
 
 
+def test_alerts_reach_the_demo_and_are_shown_once(
+    demo: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(demo.Session(tmp_path)) as session:
+        letter = json.dumps({"title": "sensors fired", "message": "Look:\n- temp_max: °C to °F"}).encode()
+        url = session.environment["WEATHER_TEAM"].replace("json://", "http://")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, letter) as answer:
+            assert answer.status == 204
+        session.read_mail()
+        assert capfd.readouterr().out == "✉ sensors fired\n    - temp_max: °C to °F\n"
+        with pytest.raises(SystemExit):
+            session.read_mail()
+
+
 @pytest.mark.slow
-def test_the_demo_runs_to_its_end_with_production_kept_by_the_daemon(tmp_path: Path) -> None:
+def test_the_demo_runs_to_its_end_kept_by_the_daemon_and_watched(tmp_path: Path) -> None:
     import mlflow
 
     done = subprocess.run([sys.executable, str(DEMO), str(tmp_path / "run")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/run/seattle-weather/.mlops/mlflow.db")
+    project = tmp_path / "run/seattle-weather"
+    client = mlflow.MlflowClient(f"sqlite:///{project}/.mlops/mlflow.db")
     aliases = client.get_registered_model("seattle-weather").aliases
     assert {stage: str(number) for stage, number in aliases.items()} == {
-        "dev": "2",
-        "staging": "2",
-        "production": "2",
+        "dev": "3",
+        "staging": "3",
+        "production": "3",
     }
     trials = client.search_runs(
         [client.get_experiment_by_name("seattle-weather/weather-ridge").experiment_id]
     )
-    assert [run.info.status for run in trials] == ["FINISHED"] * 10
-    assert len({run.data.tags["mlops.fingerprint"] for run in trials}) == 10  # nothing was trained twice
+    assert [run.info.status for run in trials] == ["FINISHED"] * 16
+    assert len({run.data.tags["mlops.fingerprint"] for run in trials}) == 16  # nothing was trained twice
     log = [line for line in done.stdout.splitlines() if line.startswith("┆")]
     assert sum("is open: go on with it" in line for line in log) == 2  # the killed daemon's jobs were adopted
     assert any("Healed" in line and "alias production was on v1, and is on v2 again" in line for line in log)
@@ -128,3 +148,22 @@ def test_the_demo_runs_to_its_end_with_production_kept_by_the_daemon(tmp_path: P
         for number in ("1", "2")
     }
     assert 0 < skills["1"] < skills["2"]
+    told = [line for line in done.stdout.splitlines() if line.startswith("✉")]
+    assert [line.rpartition(": ")[2] for line in told] == [
+        *("sensors fired", "concept fired"),
+        *("sensors cleared", "concept cleared"),
+        "concept fired",
+    ]
+    assert "temp_max: unitRatio 1.8 (×1.8: °C to °F" in done.stdout
+    assert "retrain for concept blocked: upstream" in done.stdout
+    assert "+spec: {model: seattle-weather, stage: production, version: 1.2.0}" in done.stdout
+    assert "<svg" in (project / "report.html").read_text()
+    verdicts = [
+        (run.data.tags["mlops.version"], run.data.tags["mlops.verdict"])
+        for run in client.search_runs(
+            [client.get_experiment_by_name("seattle-weather/monitoring/forecast").experiment_id],
+            order_by=["attributes.start_time"],
+        )
+    ]
+    assert ("1.1.0", "violated") in verdicts
+    assert verdicts.count(("1.2.0", "violated")) == 1  # the window that 1.1.0 forecast

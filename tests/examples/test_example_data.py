@@ -60,3 +60,46 @@ def test_the_template_holds_rows_of_the_example() -> None:
     assert (TEMPLATE / "data/weather-2014.csv").read_text().splitlines() == of_2014
     assert (TEMPLATE / "data/weather-2015.csv").read_bytes() == (example / "weather-2015.csv").read_bytes()
     assert "public domain" in (TEMPLATE / "data/README.md").read_text()
+
+
+def arrive(folder: Path, *arguments: str) -> None:
+    """Have the weather station deliver in `folder`."""
+    subprocess.run([sys.executable, str(folder / "arrive.py"), *arguments], check=True, capture_output=True)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.open(newline="")))
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Path:
+    for name in ("arrive.py", "weather-2012-2014.csv", "weather-2015.csv"):
+        (tmp_path / name).write_bytes((EXAMPLES / "seattle-weather/data" / name).read_bytes())
+    return tmp_path
+
+
+def test_weeks_arrive_as_they_were_and_a_fault_changes_only_what_it_is_said_to(station: Path) -> None:
+    real = {row["date"]: row for row in rows_of(station / "weather-2015.csv")}
+    arrive(station, "2015-10-12", "--fahrenheit", "2015-09-22", "--warmer", "2015-09-29")
+    weeks = sorted((station / "arrived").iterdir())
+    arrived = [row for week in weeks for row in rows_of(week)]
+    assert [len(rows_of(week)) for week in weeks] == [7] * 40
+    assert (arrived[0]["date"], arrived[-1]["date"]) == ("2015-01-06", "2015-10-12")
+    for row in arrived:
+        was = dict(real[row["date"]])
+        if row["date"] >= "2015-09-22":
+            was["temp_max"] = f"{float(was['temp_max']) * 1.8 + 32:.1f}"
+        if row["date"] >= "2015-09-29":
+            was["temp_max_tomorrow"] = f"{float(was['temp_max_tomorrow']) + 5:.1f}"
+        assert row == was
+
+
+def test_only_weeks_that_differ_are_delivered_again_and_the_record_of_a_quarter_stays(station: Path) -> None:
+    arrive(station, "2015-10-12", "--fahrenheit", "2015-10-06")
+    files = [*sorted((station / "arrived").iterdir()), *sorted((station / "record").iterdir())]
+    before = {file: file.stat().st_mtime_ns for file in files}
+    arrive(station, "2015-12-07")
+    assert [file.name for file in files if file.stat().st_mtime_ns != before[file]] == ["2015-10-06.csv"]
+    newest, older = (rows_of(station / "record" / name) for name in ("newest.csv", "before.csv"))
+    assert (len(newest), len(older)) == (84, 730)
+    assert older[-1]["date"] < newest[0]["date"] < newest[-1]["date"] == "2015-09-30"
