@@ -1,13 +1,19 @@
-"""Summing up a window for monitoring, beside numpy's KS of the same columns; ten million rows of Parquet."""
+"""Judging a window for monitoring, beside numpy's KS of the same columns; millions of rows of Parquet; a new day.
+
+`--peers PYTHON` also measures alibi-detect and Evidently, installed for that interpreter.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +29,71 @@ TYPES = {
     **{f"text{i}": "string" for i in range(3)},
     "at": "timestamp",
 }
+DAYS, DAY_ROWS = 365, 10_000
+PEERS = (
+    ("alibi-detect: TabularDrift of 60 columns", "alibi", "alibi-detect"),
+    ("Evidently: DataDriftPreset of 60 columns", "evidently", "evidently"),
+)
 
 
-def benchmark(rounds: int) -> Report:
+def benchmark(rounds: int, peers: str | None = None) -> Report:
+    notes: list[str] = []
     with workspace() as folder:
         run(folder, "make_window")
-        rows = alternate(
-            {
-                "numpy: sort and search, KS of 50 columns": lambda: run(folder, "plain"),
-                "mlops: 60 columns summed up, KS on the bins": lambda: run(folder, "summed_up"),
-            },
-            rounds=rounds,
+        plain_ks, judged_here = (
+            "numpy: sort and search, KS of 50 columns",
+            "mlops: 60 columns summed up and judged",
         )
-        sizes = {1_000_000: "1 million × 20 of Parquet", 10_000_000: "10 million × 20 of Parquet"}
-        for size, label in sizes.items():
-            run(folder, "make_parquet", size)
-            rows[label] = [run(folder, "parquet") for _ in range(min(rounds, 3))]
-            if size == min(sizes):
-                rows["the plan of that as the reference"] = [
-                    run(folder, "reference") for _ in range(min(rounds, 3))
-                ]
-    plain, ours, small, _, large = rows.values()
+        cases = {plain_ks: lambda: run(folder, "plain"), judged_here: lambda: run(folder, "judged")}
+        rows = alternate(cases, rounds=rounds)
+        if peers is not None:
+            for label, case, package in PEERS:
+                rows[label] = [run(folder, case, python=peers) for _ in range(min(rounds, 3))]
+                found = json.loads((folder / "result.json").read_text())["version"]
+                notes.append(f"{package} {found}.")
+        few = min(rounds, 3)
+        for million in (1, 10, 30):
+            run(folder, "make_parquet", million * 1_000_000)
+            rows[f"{million} million × 20 of Parquet"] = [run(folder, "parquet") for _ in range(few)]
+            if million == 1:
+                rows["the plan of that as the reference"] = [run(folder, "reference") for _ in range(few)]
+        (folder / "rows.parquet").unlink()
+        run(folder, "make_year")
+        rows["a year of daily files at first sight"] = [run(folder, "year") for _ in range(few)]
+        rows["a new day on that year"] = [run(folder, "new_day") for _ in range(few)]
+    small, large, largest = (rows[f"{million} million × 20 of Parquet"] for million in (1, 10, 30))
+    year, day = rows["a year of daily files at first sight"], rows["a new day on that year"]
+    ratio = median(rows[judged_here]) / median(rows[plain_ks])
     return Report(
         name="profile",
         title="Summing up data for monitoring",
         rows=rows,
         claims=[
-            Claim(
-                "100,000 × 60 over the plain KS of its 50 numeric columns",
-                median(ours) / median(plain),
-                1,
-                "×",
-            ),
+            Claim("100,000 × 60 over the plain KS of its 50 numeric columns", ratio, 1, "×"),
             Claim("10 million × 20 from Parquet", median(large), 10, "s"),
             Claim("peak memory of that", peak(large), 700, "MB"),
             Claim("memory of 10 million rows over that of 1 million", peak(large) / peak(small), 1.1, "×"),
+            Claim("memory of 30 million rows over that of 1 million", peak(largest) / peak(small), 1.1, "×"),
+            Claim("a new day over its year", median(day) / median(year), 0.05, "×"),
         ],
         notes=[
             "Time of the work alone, without starting Python and importing; two threads on both sides.",
-            "The plain KS sorts reference and window and searches all values of both in each; numbers only.",
+            "The plain KS sorts reference and window and searches all values of both in each; numbers only. The "
+            "reference has been summed up before, as it is for all windows but the first; judging is the drift of "
+            "all columns by `ks` and `jensenShannon`.",
             "The 20 columns are 8 doubles, 4 floats, 4 integers, 3 texts (of 5, 1,000 and 100,000 values) and "
             "the event time, which puts the rows into 10 windows.",
+            f"The year is {DAYS} files of {DAY_ROWS:,} rows × 20 through a whole assessment with drift and upstream "
+            "checks; summaries are kept in memory.",
+            *notes,
         ],
     )
 
 
-def run(folder: Path, case: str, *arguments: int) -> Sample:
+def run(folder: Path, case: str, *arguments: int, python: str | Path = PYTHON) -> Sample:
     """One case in a process of its own, which says how long the work took."""
     result = folder / "result.json"
-    command: list[str | Path] = [PYTHON, Path(__file__), case, folder, *map(str, arguments)]
+    command: list[str | Path] = [python, Path(__file__), case, folder, *map(str, arguments)]
     whole = measure(command, cwd=folder)
     said = json.loads(result.read_text())
     return Sample(said["seconds"], said["cpu"], whole.peak_bytes)
@@ -118,10 +140,8 @@ def plain(folder: Path) -> Callable[[], object]:
     return work
 
 
-def summed_up(folder: Path) -> Callable[[], object]:
-    import numpy as np
-
-    from mlops.monitoring.summaries.numeric import NumericSummary
+def judged(folder: Path) -> Callable[[], object]:
+    from mlops.monitoring.checks import DriftSettings, data_drift
     from mlops.monitoring.summaries.reference import plan_of
     from mlops.monitoring.summaries.summarising import summarise
 
@@ -133,45 +153,81 @@ def summed_up(folder: Path) -> Callable[[], object]:
     past = _table(folder, "reference").to_batches()
     plan = plan_of(past, types)
     reference = summarise(past, plan).windows[0]
+    settings = DriftSettings("inputs", "ks", min_rows=1)
+    return lambda: data_drift(settings, reference, summarise(batches, plan).windows[0])
 
-    def work() -> list[float]:
-        window = summarise(batches, plan).windows[0]
-        found = []
-        for name, known in reference.columns.items():
-            seen = window.columns[name]
-            if isinstance(known, NumericSummary) and isinstance(seen, NumericSummary):
-                shares = (np.cumsum(each.bins) / each.finite for each in (known, seen))
-                found.append(float(np.max(np.abs(next(shares) - next(shares)))))
-        return found
 
-    return work
+def alibi(folder: Path) -> Callable[[], object]:
+    import numpy as np
+    from alibi_detect.cd import TabularDrift
+
+    def numbers(name: str) -> Any:
+        frame = _table(folder, name).to_pandas()
+        coded = [frame[column] for column in frame.columns[:NUMBERS]]
+        coded += [frame[column].str.split(" ").str[1].astype(float) for column in frame.columns[NUMBERS:]]
+        return np.column_stack(coded)
+
+    past, window = numbers("reference"), numbers("window")
+    kinds = {NUMBERS + i: None for i in range(CATEGORIES)}
+    return lambda: TabularDrift(past, categories_per_feature=kinds).predict(window)
+
+
+def evidently(folder: Path) -> Callable[[], object]:
+    from evidently import Report as Drift
+    from evidently.presets import DataDriftPreset
+
+    past, window = (_table(folder, name).to_pandas() for name in ("reference", "window"))
+    return lambda: Drift([DataDriftPreset()]).run(window, past).dict()
 
 
 def make_parquet(folder: Path, rows: str) -> Callable[[], object]:
-    import numpy as np
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    random = np.random.default_rng(2)
     total, chunk = int(rows), 500_000
-    many = np.array([f"customer {number}" for number in range(100_000)])
-    few = np.array(["FR", "CI", "SN", "ML", "BJ"])
+    drawn = [_drawn(seed, chunk) for seed in range(4)]
     writer = None
-    for begin in range(0, total, chunk):
-        at = (np.arange(begin, begin + chunk) / total * 10 * 86_400e6).astype(np.int64)
-        columns: dict[str, Any] = {f"double{i}": random.lognormal(i, 1, chunk) for i in range(8)}
-        columns |= {f"float{i}": random.normal(size=chunk).astype(np.float32) for i in range(4)}
-        columns |= {f"integer{i}": random.poisson(10.0**i, chunk) for i in range(4)}
-        columns["text0"] = few[random.integers(0, 5, chunk)]
-        columns["text1"] = many[random.integers(0, 1_000, chunk)]
-        columns["text2"] = many[random.integers(0, 100_000, chunk)]
-        columns["at"] = pa.array(at, pa.timestamp("us"))
-        table = pa.table(columns)
+    for number, begin in enumerate(range(0, total, chunk)):
+        table = _at(drawn[number % len(drawn)], begin / total * 10, chunk / total * 10)
         writer = writer or pq.ParquetWriter(folder / "rows.parquet", table.schema)
         writer.write_table(table)
     if writer is not None:
         writer.close()
     return lambda: None
+
+
+def make_year(folder: Path) -> Callable[[], object]:
+    import pyarrow.parquet as pq
+
+    drawn = [_drawn(seed, DAY_ROWS) for seed in range(20)]
+    (folder / "days").mkdir()
+    for day in range(DAYS + 2):
+        pq.write_table(_at(drawn[day % len(drawn)], day, 1), folder / "days" / f"{day:03}.parquet")
+    return lambda: None
+
+
+def _drawn(seed: int, rows: int) -> dict[str, Any]:
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    many = np.array([f"customer {number}" for number in range(100_000)])
+    few = np.array(["FR", "CI", "SN", "ML", "BJ"])
+    columns: dict[str, Any] = {f"double{i}": random.lognormal(i, 1, rows) for i in range(8)}
+    columns |= {f"float{i}": random.normal(size=rows).astype(np.float32) for i in range(4)}
+    columns |= {f"integer{i}": random.poisson(10.0**i, rows) for i in range(4)}
+    columns["text0"] = few[random.integers(0, 5, rows)]
+    columns["text1"] = many[random.integers(0, 1_000, rows)]
+    columns["text2"] = many[random.integers(0, 100_000, rows)]
+    return columns
+
+
+def _at(columns: dict[str, Any], day: float, days: float) -> Any:
+    """These rows at times spread over `days` from `day` on."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows = len(columns["text0"])
+    times = ((day + np.arange(rows) / rows * days) * 86_400e6).astype(np.int64)
+    return pa.table({**columns, "at": pa.array(times, pa.timestamp("us"))})
 
 
 def parquet(folder: Path) -> Callable[[], object]:
@@ -189,6 +245,66 @@ def reference(folder: Path) -> Callable[[], object]:
     from mlops.monitoring.summaries.reference import plan_of
 
     return lambda: plan_of(_parquet(folder), TYPES)
+
+
+def year(folder: Path) -> Callable[[], object]:
+    return _watching(folder, {}, DAYS + 1)
+
+
+def new_day(folder: Path) -> Callable[[], object]:
+    """One file more after a year that is known."""
+    from mlops.monitoring.evaluating import Stored
+
+    kept: dict[str, bytes] = {}
+    found = _watching(folder, kept, DAYS + 1)()
+    stored = {one.start: Stored(one.key, one.revision, found.records[one.start]) for one in found.evaluations}
+    return _watching(folder, kept, DAYS + 2, stored)
+
+
+def _watching(
+    folder: Path, kept: dict[str, bytes], files: int, stored: dict[Any, Any] | None = None
+) -> Callable[[], Any]:
+    """An assessment of the first so many `files`; the reference is the first ten of them."""
+    from mlops.monitoring.evaluating import DataFile, Subject, Table, assess
+    from mlops.resources.dataset import Columns
+    from mlops.resources.monitoring_policy import MonitoringPolicySpec
+
+    class Kept:
+        def get_many(self, keys: Any) -> dict[str, bytes]:
+            return {key: kept[key] for key in keys if key in kept}
+
+        def put_many(self, entries: Any) -> None:
+            kept.update(entries)
+
+    def file(path: Path) -> DataFile:
+        def batches(columns: Sequence[str] | None) -> Iterator[Any]:
+            import pyarrow.parquet as pq
+
+            yield from pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+        return DataFile(path.name, path.name, 0, batches)
+
+    days = [file(path) for path in sorted((folder / "days").iterdir())[:files]]
+    spec = MonitoringPolicySpec.model_validate(
+        {
+            "model": "loan",
+            "stage": "production",
+            "data": {"predictions": "scored"},
+            "window": {"size": "1d"},
+            "checks": [
+                {"name": "upstream", "type": "upstreamChange"},
+                {"name": "inputs", "type": "dataDrift"},
+            ],
+        }
+    )
+    meant = Columns(timestamp="at")
+    past, new = (
+        Table(name, name, TYPES, tuple(part), meant)
+        for name, part in (("train", days[:10]), ("scored", days))
+    )
+    subject = Subject(spec, "loan-production", "1", new, reference=past)
+    summaries = Kept()
+    return lambda: assess(subject, summaries, stored or {}, now=400 * 86_400.0)
 
 
 def _table(folder: Path, name: str) -> Any:
@@ -212,11 +328,17 @@ def _child(case: str, folder: Path, *arguments: str) -> None:
     work()
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    (folder / "result.json").write_text(json.dumps({"seconds": seconds, "cpu": cpu}))
+    versions = {label: version(package) for _, label, package in PEERS if label == case}
+    (folder / "result.json").write_text(
+        json.dumps({"seconds": seconds, "cpu": cpu, "version": versions.get(case)})
+    )
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2 and Path(sys.argv[2]).is_dir():
         _child(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
     else:
-        main(benchmark, rounds=5)
+        parser = argparse.ArgumentParser(add_help=False)
+        parser.add_argument("--peers", metavar="PYTHON")
+        options, sys.argv[1:] = parser.parse_known_args()
+        main(partial(benchmark, peers=options.peers), rounds=5)
