@@ -38,6 +38,7 @@ from mlops.planning.conditions import FAILURES
 from mlops.resources import reference
 from mlops.resources.kinds import MODELS
 from mlops.resources.loading import load
+from mlops.resources.yaml_reading import read_values
 from mlops.source.initialise import commit_all, initialise
 from mlops.source.snapshot import GitSnapshot
 
@@ -141,7 +142,7 @@ def test_resources_shown_are_valid(page: Path) -> None:
     for block in blocks(page):
         if block.language != "yaml" or "apiVersion: mlops/v1" not in block.text:
             continue
-        for document in yaml.safe_load_all(block.text):
+        for document in read_values(block.text)[1]:  # PyYAML takes the field `on` for true
             MODELS[document["kind"]].model_validate(document)
 
 
