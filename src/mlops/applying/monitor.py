@@ -18,7 +18,7 @@ from mlops.applying.world import NOW, World
 from mlops.errors import Stalled
 from mlops.observation.history import parse_time
 from mlops.observation.observed import ObservedVersion
-from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
+from mlops.observation.policies import RECORDS, UNFINISHED, PolicyAction, PolicyRecord
 from mlops.planning.context import PROJECT_TAG, RESOURCE_TAG, REVISION_TAG, VERSION_TAG
 from mlops.planning.plan import Step
 from mlops.planning.policies import inputs_of
@@ -38,9 +38,6 @@ if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the 
 SUMMARIES: Final = "summaries"  # namespace of the state
 REPORT: Final = "report.html"
 _TRAIN: Final = "train"
-_UNFINISHED: Final = (
-    "unfinished "  # before the digest in a record: windows are not told yet, or files not read
-)
 _SETTLED: Final = ("sent", "failed", "past", "training", "proposed", "dropped")
 
 
@@ -163,7 +160,7 @@ class _Evaluating:
         untold = [window for window in found.windows if window.run_id is None]
         whole = self.record
         if untold or assessed.unread:  # until it is, the next apply goes on with it
-            self.record = replace(whole, seen=f"{_UNFINISHED}{whole.seen}")
+            self.record = replace(whole, seen=f"{UNFINISHED}{whole.seen}")
         self.kept.write(world.state, self.policy, self.record, found.changed, puts=self._messages(found))
         if not assessed.unread:
             self.record = whole

@@ -27,7 +27,7 @@ from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import APPLIED_REVISION, DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
-from mlops.planning.work import BindVersion, TrainTrial
+from mlops.planning.work import BindVersion, MonitorPolicy, ProposeChange, TrainTrial
 from mlops.resources import Experiment, Key
 from mlops.state import Event
 
@@ -214,6 +214,8 @@ class Term:
         def wanted(step: Step, revision: str) -> bool:
             if step.id in ids:
                 return True
+            if isinstance(step.work, MonitorPolicy | ProposeChange) and revision == view.desired.revision:
+                return True  # what it writes is seen before it has ended
             if not isinstance(step.work, TrainTrial):
                 return False
             trial = step.work.trial

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 RECORDS: Final = "monitoring"  # namespace of the state: one record a policy
+UNFINISHED: Final = "unfinished "  # before the digest in `seen`
 _FORMAT: Final = 1
 
 
@@ -62,7 +63,8 @@ class PolicyRecord:
     """How a policy was left by its last evaluation.
 
     Args:
-        seen: digest of all that went into it: policy, version, data. Empty: it was never evaluated.
+        seen: digest of all that went into it: policy, version, data. Empty: it was never evaluated. Behind
+            `UNFINISHED`: not all of it is written down, or could be read.
         at: when data was looked for, seconds since the epoch.
         version: that was watched.
         verdict: `Healthy`, `Degraded` or `Unknown`, and `reason` and `message` why.
@@ -100,6 +102,11 @@ class PolicyRecord:
             return cls(**raw)
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether an evaluation is to be gone on with, whatever the schedule says."""
+        return self.seen.startswith(UNFINISHED)
 
     def with_action(self, action: PolicyAction) -> PolicyRecord:
         """The same with `action` in the place of the one with its id."""

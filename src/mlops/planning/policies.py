@@ -80,7 +80,7 @@ def policy(context: Context, resource: MonitoringPolicy) -> Assessment:
         digests = {one.name: _data(context, one.name).digest or "" for one in datasets}
         inputs = inputs_of(resource, watched, digests)
         changes = _changes(record, watched, inputs)
-        asked = seen.due or not context.options.scheduled or record.version != watched
+        asked = seen.due or not context.options.scheduled or record.version != watched or record.unfinished
         if inputs != record.seen and asked:
             reason = (
                 f"{watched} is watched from now on" if record.version != watched else "data or policy changed"
