@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def benchmark(rounds: int, peers: str | None = None) -> Report:
             Claim("10 million × 20 from Parquet", median(large), 10, "s"),
             Claim("peak memory of that", peak(large), 700, "MB"),
             Claim("memory of 10 million rows over that of 1 million", peak(large) / peak(small), 1.1, "×"),
-            Claim("memory of 30 million rows over that of 1 million", peak(largest) / peak(small), 1.1, "×"),
+            Claim("peak memory of 30 million × 20", peak(largest), 700, "MB"),
             Claim("a new day over its year", median(day) / median(year), 0.05, "×"),
         ],
         notes=[
@@ -159,7 +160,8 @@ def judged(folder: Path) -> Callable[[], object]:
 
 def alibi(folder: Path) -> Callable[[], object]:
     import numpy as np
-    from alibi_detect.cd import TabularDrift
+
+    drift = import_module("alibi_detect.cd")  # of another interpreter, so not for type checkers
 
     def numbers(name: str) -> Any:
         frame = _table(folder, name).to_pandas()
@@ -169,15 +171,13 @@ def alibi(folder: Path) -> Callable[[], object]:
 
     past, window = numbers("reference"), numbers("window")
     kinds = {NUMBERS + i: None for i in range(CATEGORIES)}
-    return lambda: TabularDrift(past, categories_per_feature=kinds).predict(window)
+    return lambda: drift.TabularDrift(past, categories_per_feature=kinds).predict(window)
 
 
 def evidently(folder: Path) -> Callable[[], object]:
-    from evidently import Report as Drift
-    from evidently.presets import DataDriftPreset
-
+    drift, presets = import_module("evidently"), import_module("evidently.presets")
     past, window = (_table(folder, name).to_pandas() for name in ("reference", "window"))
-    return lambda: Drift([DataDriftPreset()]).run(window, past).dict()
+    return lambda: drift.Report([presets.DataDriftPreset()]).run(window, past).dict()
 
 
 def make_parquet(folder: Path, rows: str) -> Callable[[], object]:
