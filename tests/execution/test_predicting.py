@@ -25,6 +25,45 @@ from mlops.errors import Stalled, Transient
 from mlops.execution.predicting import Predictor
 from mlops.tracking.environment import CHILD_FOLDER
 
+SAVE = """
+    import os, pickle, sys
+    from pathlib import Path
+
+    import mlflow.pyfunc
+    import mlflow.sklearn
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import infer_signature
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    place = Path(sys.argv[1])
+    frame = pd.read_pickle(place / "frame.pkl")
+    good = np.where((frame["size"] - 50) / 9 + frame["age"] > 0, "good", "bad")
+    number = 2 * frame["size"] + frame["age"]
+
+    class Loud(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            print("x" * 200_000, flush=True)
+            if len(model_input) == 13:
+                os._exit(3)
+            return list(model_input["age"])[: 5 if len(model_input) == 7 else None]
+
+    made = {
+        "classes": LogisticRegression(max_iter=1000).fit(frame, good),
+        "nameless": LinearRegression().fit(frame.to_numpy(), number),
+        "signed": LinearRegression().fit(frame.to_numpy(), number),
+        "three": LogisticRegression(max_iter=1000).fit(frame, pd.qcut(number, 3, labels=False)),
+    }
+    for name, model in made.items():
+        signature = infer_signature(frame, number) if name == "signed" else None
+        mlflow.sklearn.save_model(model, place / name, signature=signature, pip_requirements=["scikit-learn"])
+    signature = infer_signature(frame, number)
+    mlflow.pyfunc.save_model(
+        place / "loud", python_model=Loud(), signature=signature, pip_requirements=["mlflow"]
+    )
+    (place / "made.pkl").write_bytes(pickle.dumps(made))
+"""
+
 ALL = ("prediction", "probability", "probability:bad", "probability:good")
 
 
@@ -40,40 +79,13 @@ def batch_of(frame: pd.DataFrame) -> pa.RecordBatch:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Any]]:
-    """Folder and model by name, saved by MLflow."""
-    import mlflow.pyfunc
-    import mlflow.sklearn
-    from mlflow.models import infer_signature
-    from sklearn.linear_model import LinearRegression, LogisticRegression
-
+    """Folder and model by name, saved by MLflow: in another process, as this one may have imported a part of it."""
     place = tmp_path_factory.mktemp("models")
     frame = rows_of(400)
-    good = np.where((frame["size"] - 50) / 9 + frame["age"] > 0, "good", "bad")
-    number = 2 * frame["size"] + frame["age"]
-
-    class Loud(mlflow.pyfunc.PythonModel):
-        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-            print("x" * 200_000, flush=True)
-            if len(model_input) == 13:
-                os._exit(3)
-            return list(model_input["age"])[: 5 if len(model_input) == 7 else None]
-
-    made = {
-        "classes": LogisticRegression(max_iter=1000).fit(frame, good),
-        "nameless": LinearRegression().fit(frame.to_numpy(), number),
-        "signed": LinearRegression().fit(frame.to_numpy(), number),
-        "three": LogisticRegression(max_iter=1000).fit(frame, pd.qcut(number, 3, labels=False)),
-    }
-    folders = {}
-    for name, model in made.items():
-        signature = infer_signature(frame, number) if name == "signed" else None
-        mlflow.sklearn.save_model(model, place / name, signature=signature, pip_requirements=["scikit-learn"])
-        folders[name] = (place / name, model)
-    signature = infer_signature(frame, number)
-    mlflow.pyfunc.save_model(
-        place / "loud", python_model=Loud(), signature=signature, pip_requirements=["mlflow"]
-    )
-    return {**folders, "loud": (place / "loud", None)}
+    frame.to_pickle(place / "frame.pkl")
+    subprocess.run([sys.executable, "-c", textwrap.dedent(SAVE), str(place)], check=True, timeout=120)
+    made: dict[str, Any] = pd.read_pickle(place / "made.pkl")
+    return {name: (place / name, made.get(name)) for name in (*made, "loud")}
 
 
 @pytest.fixture(scope="module")
