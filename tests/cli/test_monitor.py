@@ -166,3 +166,13 @@ def test_a_file_that_cannot_be_read_is_said_once_and_the_rest_is_evaluated(
     assert ran.err.count("error: ") == 1
     assert "3.csv of Dataset/scored could not be read" in ran.err
     assert ran.out.startswith("MonitoringPolicy/watch  ")
+
+
+def test_an_edit_is_replayed_beside_the_policy_in_force(watched: GitProject, mlops: Mlops) -> None:
+    watched.declare(_documents(_policy(decide={"fire": "2 of 2"})))
+    head = watched.commit("another rule")
+    assert mlops("apply", cwd=watched.root).code == 0
+    watched.declare(_documents(_policy(decide={"fire": "1 of 1"})))
+    ran = mlops("monitor", "backtest", "watch", "-o", "json", cwd=watched.root)
+    assert ran.code == 0
+    assert [side["revision"] for side in json.loads(ran.out)] == [head, None]

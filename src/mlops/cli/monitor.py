@@ -139,7 +139,8 @@ def backtest(
     sides = [(proposed, resource, found)]
     base = controller.look(against) if against else _in_force(controller, or_else=proposed)
     other: Any = base.desired.resources.get(resource.key)
-    if other is not None and base.desired.revision != proposed.desired.revision:
+    another = proposed.desired.dirty or base.desired.revision != proposed.desired.revision
+    if other is not None and another:
         before, unlike = _evaluate(controller, base, other, afresh=True)
         if unlike is not None:
             say(f"warning: at {_shown(base)}: {unlike}")
