@@ -60,9 +60,12 @@ def test_no_descriptor_no_thread_and_no_process_is_left_behind(days: list[dict[s
 
 
 def test_memory_does_not_grow_with_passes(days: list[dict[str, Any]]) -> None:
-    """On a Sunday there are 1,440 passes and 24 requests, and nothing to remember of them."""
+    """On a Sunday there are 1,440 passes and 24 requests, and nothing to remember of them.
+
+    The allocator keeps a few megabytes more or less for itself; what a pass would leave behind is objects.
+    """
     saturday, sunday = days[WEEKEND[0]], days[WEEKEND[1]]
-    assert sunday["rss"] - saturday["rss"] < MB
+    assert sunday["rss"] - saturday["rss"] < 8 * MB
     assert sunday["objects"] - saturday["objects"] < 500
 
 

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,8 +90,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, An
     return {name: (place / name, made.get(name)) for name in (*made, "loud")}
 
 
-@pytest.fixture(scope="module")
-def program() -> ModuleType:
+def _program() -> ModuleType:
     """The child's program, here."""
     spec = importlib.util.spec_from_file_location("predict_here", CHILD_FOLDER / "mlops_predict.py")
     assert spec is not None
@@ -99,8 +100,34 @@ def program() -> ModuleType:
     return module
 
 
+def _told(
+    folder: str, table: pa.Table, wants: tuple[str, ...], features: list[str] | None, types: dict[str, str]
+) -> dict[str, list[object]] | tuple[str, str]:
+    """What the program tells of these rows, or what it refuses them with."""
+    program = _program()
+    try:
+        said = program.Model(folder, features, types).says(table, wants)
+    except program.Refusal as refused:
+        return refused.what, refused.fix
+    return {name: program._array(name, values).to_pylist() for name, values in said.items()}
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    return _program()
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """One process for all questions: MLflow is imported whole there, as it is in the child."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield pool
+
+
 @pytest.fixture
-def ask(program: ModuleType, models: dict[str, tuple[Path, Any]]) -> Callable[..., dict[str, list[object]]]:
+def ask(
+    program: ModuleType, models: dict[str, tuple[Path, Any]], elsewhere: ProcessPoolExecutor
+) -> Callable[..., dict[str, list[object]]]:
     """What the child would tell, without the seconds that starting one takes."""
 
     def told(
@@ -111,11 +138,10 @@ def ask(program: ModuleType, models: dict[str, tuple[Path, Any]]) -> Callable[..
         types: dict[str, str] | None = None,
     ) -> dict[str, list[object]]:
         table = frame if isinstance(frame, pa.Table) else pa.Table.from_pandas(frame, preserve_index=False)
-        model = program.Model(str(models[name][0]), features, types or {})
-        return {
-            name: program._array(name, values).to_pylist()
-            for name, values in model.says(table, wants).items()
-        }
+        said = elsewhere.submit(_told, str(models[name][0]), table, wants, features, types or {}).result(120)
+        if isinstance(said, tuple):
+            raise program.Refusal(*said)
+        return said
 
     return told
 
