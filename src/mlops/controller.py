@@ -391,7 +391,8 @@ def _unpinned(dataset: Dataset) -> Dataset:
 def _author(project: Project) -> Author:
     from mlops.source.proposing import Author
 
-    return Author(project.spec.write_back.name, project.spec.write_back.email)
+    who = project.spec.write_back
+    return Author(who.name, who.email, who.signing_key)
 
 
 def _user() -> str:

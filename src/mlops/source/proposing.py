@@ -24,6 +24,7 @@ from mlops.source.objects import read_objects
 from mlops.source.paths import folder, is_safe
 from mlops.source.refs import branch_ref, common_dir
 from mlops.source.repository import Repository
+from mlops.source.signing import signing_with
 
 MARK = "Mlops-Proposal"
 """The last line of a message names the branch behind this word."""
@@ -39,10 +40,11 @@ class LeftAlone(Waiting):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who the reconciler's commits are by, as the Project's `writeBack` says."""
+    """Who the reconciler's commits are by, as the Project's `writeBack` says, and the key that signs them."""
 
     name: str
     email: str
+    signing_key: str | None = None
 
 
 def commit(
@@ -55,6 +57,7 @@ def commit(
     author: Author,
     at: datetime,
     root: str = "",
+    reworded: bool = True,
 ) -> str:
     """Commits the new text of files on top of a base, and lets a branch name that commit.
 
@@ -70,13 +73,15 @@ def commit(
         author: also its committer.
         at: the time of it; aware.
         root: the project's folder in the repository, which the paths stand on.
+        reworded: whether one that makes the same edits and tells something else about them is replaced.
 
     Returns:
         The sha of the commit that the branch names now.
 
     Raises:
         LeftAlone: somebody else has committed on the branch, or has it checked out.
-        Stalled: a path cannot be written, every edit is in the base, or another branch is in the way.
+        Stalled: a path cannot be written, every edit is in the base, it cannot be signed, or another branch is in the
+            way.
         Transient: another process is writing to the branch or the mirror.
         MlopsError: git failed.
     """
@@ -88,7 +93,9 @@ def commit(
             there = look(repository, tip)
             if not there.is_by(author, branch):
                 raise left_alone(branch, "holds commits of somebody else", repository)
-            if there.message == full and _goes_with(repository, there.commit, base, content):
+            signed = there.signed or author.signing_key is None
+            same = signed and (there.message == full or not reworded)
+            if same and _goes_with(repository, there.commit, base, content):
                 return tip
         began = repository.resolve(base)
         tree = _tree(repository.root, began.tree, _blobs(repository.root, content))
@@ -106,6 +113,7 @@ class Look:
 
     commit: Commit
     message: str
+    signed: bool = False
 
     def is_by(self, author: Author, branch: str) -> bool:
         """Whether the reconciler made it, and nobody has amended, rebased or merged it since."""
@@ -130,8 +138,8 @@ def look(repository: Repository, sha: str) -> Look:
     if found.kind != "commit":
         fix = "See what `git fsck` says."
         raise MlopsError(f"there is no commit {sha}", where=shown(str(repository.root)), fix=fix)
-    message = found.data.partition(b"\n\n")[2].decode("utf-8", "replace")
-    return Look(parse_commit(sha, found.data), message)
+    head, _, message = found.data.partition(b"\n\n")
+    return Look(parse_commit(sha, found.data), message.decode("utf-8", "replace"), b"\ngpgsig" in head)
 
 
 def left_alone(branch: str, why: str, repository: Repository) -> LeftAlone:
@@ -225,9 +233,17 @@ def _tree(cwd: Path, tree: str | None, blobs: Mapping[tuple[bytes, ...], str]) -
 def _commit_tree(cwd: Path, tree: str, parent: str, message: str, author: Author, at: datetime) -> str:
     who = {"NAME": author.name, "EMAIL": author.email, "DATE": f"@{int(at.timestamp())} +0000"}
     extra = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in who.items()}
-    command = ["-c", "i18n.commitEncoding=UTF-8", "commit-tree", "--no-gpg-sign", tree, "-p", parent]
+    key = author.signing_key
+    how = ["--no-gpg-sign"] if key is None else [f"--gpg-sign={key}"]
+    settings = ["-c", "i18n.commitEncoding=UTF-8", *(signing_with(key) if key is not None else ())]
     text = message.encode("utf-8", "backslashreplace")
-    return run(command, cwd, feed=[text], extra=extra).stdout.decode().strip()
+    accept = (0,) if key is None else range(256)
+    command = [*settings, "commit-tree", *how, tree, "-p", parent]
+    done = run(command, cwd, feed=[text], extra=extra, accept=accept)
+    if done.status:
+        fix = "See that it names a key that git can sign with here, without a passphrase."
+        raise Stalled("git cannot sign the commit", where="spec.writeBack.signingKey", fix=fix)
+    return done.stdout.decode().strip()
 
 
 def _point(repository: Repository, ref: str, sha: str, old: str | None) -> None:
