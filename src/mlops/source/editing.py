@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -22,9 +22,10 @@ from mlops.resources.core_schema import plain_scalar
 from mlops.resources.key import Key
 from mlops.resources.problem import FieldPath, field_name
 from mlops.resources.yaml_places import read_documents
-from mlops.resources.yaml_reading import parser_of
+from mlops.source.yaml_nodes import Node, trees
 
 Plain = str | int | float | bool | None
+Value = Plain | Mapping[str, Plain]
 _BY_HAND = "Edit it by hand: an alias or an unusual layout stands in the way."
 _BYTE_ORDER_MARK = "\ufeff"
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
@@ -38,12 +39,28 @@ class SetField:
     Attributes:
         resource: whose document it is.
         path: leads to the field, such as `("spec", "datasets", "train")`.
-        value: what is to stand there.
+        value: what is to stand there; a mapping replaces a mapping, and is written on one line.
     """
 
     resource: Key
     path: FieldPath
-    value: Plain
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveField:
+    """One field of one resource that is not to be there; with it go the comments within it and behind it.
+
+    Attributes:
+        resource: whose document it is.
+        path: leads to the field.
+    """
+
+    resource: Key
+    path: FieldPath
+
+
+Edit = SetField | RemoveField
 
 
 def set_suspend(path: Path, kind: str, name: str, suspended: bool) -> None:
@@ -58,12 +75,12 @@ def set_suspend(path: Path, kind: str, name: str, suspended: bool) -> None:
     partial.replace(path)
 
 
-def with_fields(text: str, edits: Iterable[SetField], *, where: str = "") -> str:
-    """`text` with these fields set; a field that holds the value already is left as it is written.
+def with_fields(text: str, edits: Iterable[Edit], *, where: str = "") -> str:
+    """`text` with these fields set or removed; one that is so already is left as it is written.
 
     Args:
         text: the content of a file, with its line ends and its byte order mark.
-        edits: what is to be set, in this order.
+        edits: what is to be done, in this order.
         where: the file's path, for the error.
 
     Raises:
@@ -89,40 +106,14 @@ def with_document(text: str, document: str, *, where: str = "") -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     bare = text.removeprefix(_BYTE_ORDER_MARK)
     gap = newline if bare and not _BREAK.fullmatch(bare[-1]) else ""
-    begin = f"---{newline}" if _trees(bare) else ""
+    begin = f"---{newline}" if trees(bare) else ""
     edited = text + gap + begin + document.replace("\n", newline)
     if not _same(_values(edited, where), [*before, *_values(document, where)]):
         raise Stalled("nothing can be added at the end of this file", where=where, fix=_BY_HAND)
     return edited
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """A piece of the text; an alias is a piece of its own, not what it stands for."""
-
-    kind: Literal["scalar", "alias", "mapping", "sequence"]
-    start: int
-    end: int  # of the last character that means something
-    column: int
-    anchor: str | None = None
-    style: str = ""  # of a scalar: "" for a plain one
-    flow: bool = False
-    value: str = ""
-    fields: tuple[tuple[_Node, _Node], ...] = ()
-    items: tuple[_Node, ...] = ()
-
-    def field(self, name: str | int) -> _Node | None:
-        if isinstance(name, int):
-            return self.items[name] if 0 <= name < len(self.items) else None
-        return next((value for key, value in self.fields if key.value == name), None)
-
-    @property
-    def empty(self) -> bool:
-        """Whether it is a null, written or not."""
-        return self.kind == "scalar" and not self.style and self.value in ("", "~", "null", "Null", "NULL")
-
-
-def _with_field(text: str, edit: SetField, where: str) -> str:
+def _with_field(text: str, edit: Edit, where: str) -> str:
     values = _values(text, where)
     at = [index for index, value in enumerate(values) if _is(value, edit.resource)]
     if len(at) != 1:
@@ -134,20 +125,39 @@ def _with_field(text: str, edit: SetField, where: str) -> str:
         return text
     mark = _BYTE_ORDER_MARK if text.startswith(_BYTE_ORDER_MARK) else ""
     bare = text.removeprefix(mark)
-    trees = [tree for tree in _trees(bare) if not tree.empty]
-    edited = _spliced(bare, trees[at[0]], edit.path, edit.value) if at[0] < len(trees) else None
-    if edited is None or not _same(_values(mark + edited, where), wanted):
+    found = [tree for tree in trees(bare) if not tree.empty]
+    edited = _edited(bare, found[at[0]], edit) if at[0] < len(found) else None
+    if edited is None or not _means(edited, wanted):
         raise _by_hand(edit, where)
     return mark + edited
 
 
-def _spliced(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
+def _edited(text: str, node: Node, edit: Edit) -> str | None:
+    match edit:
+        case SetField(path=path, value=value):
+            return _spliced(text, node, path, value)
+        case RemoveField(path=path):
+            return _removed(text, node, path)
+
+
+def _means(text: str, wanted: list[Any]) -> bool:
+    documents, broken = read_documents(text)
+    whole = not broken and not any(document.findings for document in documents)
+    return whole and _same([document.value for document in documents], wanted)
+
+
+def _spliced(text: str, node: Node, path: FieldPath, value: Value) -> str | None:
     """The text with a field of a document changed or added; None where that has no place."""
+    colon = 0  # where the name of the field ends
     for depth, name in enumerate(path):
         inner = node.field(name)
         if inner is None:
             return _added(text, node, path[depth:], value)
+        colon = next((key.end for key, held in node.fields if held is inner), 0)
         node = inner
+    if node.kind == "mapping" and isinstance(value, Mapping):
+        plain = colon and re.fullmatch(r":\s*", text[colon : node.start])
+        return text[: colon if plain else node.start] + ": " * bool(plain) + as_yaml(value) + text[node.end :]
     if node.kind in ("mapping", "sequence"):
         return None
     anchor = f"&{node.anchor} " if node.anchor and node.kind == "scalar" else ""
@@ -155,7 +165,36 @@ def _spliced(text: str, node: _Node, path: FieldPath, value: Plain) -> str | Non
     return text[: node.start] + gap + anchor + as_yaml(value, node.style) + text[node.end :]
 
 
-def _added(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
+def _removed(text: str, node: Node, path: FieldPath) -> str | None:
+    """The text without a field: without its lines where it has lines of its own, else without its characters."""
+    *above, last = path
+    for name in above:
+        inner = node.field(name)
+        if inner is None:
+            return None
+        node = inner
+    at = next((at for at, (key, _) in enumerate(node.fields) if key.value == last), None)
+    if at is None:
+        return None
+    (key, value), several = node.fields[at], len(node.fields) > 1
+    end = max(key.end + 1, value.end)
+    if not several:
+        whole = text[node.start : node.end] if node.flow else None
+        return text[: node.start] + "{}" + text[node.end if whole else end :]
+    begins = _line_start(text, key.start)
+    rest = re.compile(r"[ \t]*,?[ \t]*(#[^\r\n]*)?(\r\n|\r|\n|\Z)").match(text, end)
+    if rest is not None and not text[begins : key.start].strip():
+        return text[:begins] + text[rest.end() :]
+    if at + 1 < len(node.fields):
+        return text[: key.start] + text[node.fields[at + 1][0].start :]
+    return text[: node.fields[at - 1][1].end] + text[end:] if node.flow else None
+
+
+def _line_start(text: str, index: int) -> int:
+    return max(text.rfind("\n", 0, index), text.rfind("\r", 0, index)) + 1
+
+
+def _added(text: str, node: Node, path: FieldPath, value: Value) -> str | None:
     names = [name for name in path if isinstance(name, str)]
     if len(names) != len(path):
         return None
@@ -179,8 +218,10 @@ def _added(text: str, node: _Node, path: FieldPath, value: Plain) -> str | None:
     return text[:line_end] + newline + field + text[line_end:]
 
 
-def as_yaml(value: Plain, style: str = "") -> str:
+def as_yaml(value: Value, style: str = "") -> str:
     """A value as YAML text on one line, in quotes where it had some or needs them."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{as_yaml(name)}: {as_yaml(held)}" for name, held in value.items()) + "}"
     if not isinstance(value, str):
         return json.dumps(value)
     if style == "'" and value.isprintable():
@@ -194,40 +235,6 @@ def _is_text_everywhere(value: str) -> bool:
     """Whether it is a text without quotes, in YAML 1.2 and in the YAML 1.1 of other programs."""
     resolver: Callable[..., str] = yaml.resolver.Resolver().resolve
     return plain_scalar(value) == value and resolver(yaml.ScalarNode, value, (True, False)).endswith(":str")
-
-
-def _trees(text: str) -> list[_Node]:
-    """The documents of a text that can be read."""
-    trees: list[_Node] = []
-    event = parser_of(text).get_event
-    current = event()
-    while current is not None:
-        if type(current) is yaml.DocumentStartEvent:
-            trees.append(_tree(text, event(), event))
-        current = event()
-    return trees
-
-
-def _tree(text: str, event: Any, following: Callable[[], Any]) -> _Node:
-    start, end, column = event.start_mark.index, event.end_mark.index, event.start_mark.column
-    if type(event) is yaml.AliasEvent:
-        return _Node("alias", start, end, column)
-    if type(event) is yaml.ScalarEvent:
-        style = event.style or ""
-        if style in ("|", ">"):  # the mark is behind the empty lines that follow
-            end = start + len(text[start:end].rstrip())
-        return _Node("scalar", start, end, column, event.anchor, style.strip(), value=event.value)
-    flow = bool(event.flow_style)
-    inside: list[_Node] = []
-    inner: Any = following()
-    while type(inner) not in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
-        inside.append(_tree(text, inner, following))
-        inner = following()
-    end = inner.end_mark.index if flow or not inside else inside[-1].end
-    if type(event) is yaml.MappingStartEvent:
-        pairs = tuple(zip(inside[::2], inside[1::2], strict=True))
-        return _Node("mapping", start, end, column, event.anchor, flow=flow, fields=pairs)
-    return _Node("sequence", start, end, column, event.anchor, flow=flow, items=tuple(inside))
 
 
 def _values(text: str, where: str) -> list[Any]:
@@ -244,23 +251,31 @@ def _is(value: Any, resource: Key) -> bool:
     return name == resource.name and value.get("kind") == resource.kind
 
 
-def _put(value: Any, edit: SetField, where: str) -> None:
-    """Sets the field in the plain value of the document."""
+def _put(value: Any, edit: Edit, where: str) -> None:
+    """Does the edit in the plain value of the document."""
     *above, last = edit.path
     for name in above:
         if isinstance(value, dict):
+            if isinstance(edit, RemoveField) and value.get(name) is None:
+                return
             value[name] = {} if value.get(name) is None else value[name]
             value = value[name]
         elif isinstance(value, list) and isinstance(name, int) and 0 <= name < len(value):
             value = value[name]
         else:
             raise _by_hand(edit, where)
+    if isinstance(edit, RemoveField):
+        if not isinstance(value, dict):
+            raise _by_hand(edit, where)
+        value.pop(last, None)
+        return
     known = isinstance(last, int) and isinstance(value, list) and 0 <= last < len(value)
     if not known and not (isinstance(last, str) and isinstance(value, dict)):
         raise _by_hand(edit, where)
-    if isinstance(value[last] if known else value.get(last), dict | list):
+    held, mapping = value[last] if known else value.get(last), isinstance(edit.value, Mapping)
+    if isinstance(held, list) or (isinstance(held, dict) != mapping and held is not None):
         raise _by_hand(edit, where)
-    value[last] = edit.value
+    value[last] = dict(edit.value) if isinstance(edit.value, Mapping) else edit.value
 
 
 def _apart(value: Any) -> Any:
@@ -270,8 +285,9 @@ def _apart(value: Any) -> Any:
     return [_apart(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _by_hand(edit: SetField, where: str) -> Stalled:
-    what = f"{edit.resource}: {field_name(edit.path)} cannot be set without changing anything else"
+def _by_hand(edit: Edit, where: str) -> Stalled:
+    done = "set" if isinstance(edit, SetField) else "removed"
+    what = f"{edit.resource}: {field_name(edit.path)} cannot be {done} without changing anything else"
     return Stalled(what, where=where, fix=_BY_HAND)
 
 
