@@ -178,7 +178,9 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
     was = bound.tags.get(SOURCE_TAG, source_of(resource))
     if spec.source.run_id is not None and bound.run_id not in (None, spec.source.run_id):
         was = f"run/{bound.run_id}"  # registered by hand, whatever its tags say
-    edited = was != source_of(resource)
+    # Pinned to the very run that it was bound from, it comes from where it came from.
+    pinned = spec.source.run_id in (bound.run_id or "",) and was.endswith(f"#{spec.source.artifact}")
+    edited = was != source_of(resource) and not pinned
     if edited or (spec.digest is not None and digest is not None and spec.digest != digest):
         what = (
             f"it was bound from {was}, not from {source_of(resource)}"
@@ -196,6 +198,8 @@ def _bound(context: Context, resource: ModelVersion, bound: ObservedVersion) -> 
     run = context.run(bound.run_id)
     witness = record or (run.tags if run is not None else bound.tags)
     want = version_tags(context.desired.project, resource, witness.get(FINGERPRINT))
+    if pinned:
+        want[SOURCE_TAG] = was
     if digest is not None:
         known = record or {**bound.tags, **want}
         want |= {**(record or {}), BOUND_TAG: bound_with(known)}
