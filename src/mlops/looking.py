@@ -224,7 +224,7 @@ class Looker(Workspace):
         refused = options.refused or self._rewritten(base, snapshot.revision, options)
         no_pruning = refused or unsure
         desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
-        observed = self._observe(snapshot, held, ledger, seen.view.observed if seen is not None else None)
+        observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
         if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
             return seen.view
         last = {base: tags.get(APPLIED_GOOD)}
@@ -249,8 +249,10 @@ class Looker(Workspace):
             return None
         return seen.held.loaded if seen.held.loaded.whole else None
 
-    def _observe(self, snapshot: Snapshot, held: Held, ledger: Ledger, before: Observed | None) -> Observed:
-        """The whole picture; `before`, one of the same revision, where nothing in it differs."""
+    def _observe(self, snapshot: Snapshot, held: Held, ledger: Ledger, last: View | None) -> Observed:
+        """The whole picture; that of `last`, a view of the same revision, where nothing in it differs."""
+        before = last.observed if last is not None else None
+        wakes_at = last.planned.wakes_at if last is not None else None
         from mlops.observation.datasets import observe_again
 
         loaded, good = held.loaded, held.good or snapshot
@@ -266,15 +268,17 @@ class Looker(Workspace):
         if before is None:
             names = [key.name for key in loaded.resources if key.kind == "Dataset"]
             kept = earlier(loaded.kept_data)
-            return Observed(ledger, declared(names), kept, self._policies(loaded), self._standings(loaded))
+            policies = self._policies(loaded)
+            return Observed(ledger, declared(names), kept, policies, self._standings(loaded), self.now())
         datasets = observe_again(before.datasets, declared)
         kept = observe_again(before.kept_data, earlier)
         policies = self._policies(loaded)
         policies = before.policies if policies == before.policies else policies
         standings = self._standings(loaded)
         standings = before.notifiers if standings == before.notifiers else standings
-        now = Observed(ledger, datasets, kept, policies, standings)
-        parts = ("ledger", "datasets", "kept_data", "policies", "notifiers")
+        passed = wakes_at is not None and self.now() >= wakes_at
+        now = Observed(ledger, datasets, kept, policies, standings, self.now() if passed else before.now)
+        parts = ("ledger", "datasets", "kept_data", "policies", "notifiers", "now")
         return before if all(getattr(before, part) is getattr(now, part) for part in parts) else now
 
     def _standings(self, loaded: Loaded) -> Mapping[str, Standing]:

@@ -77,6 +77,7 @@ def test_get_has_the_documented_shape(applied: GitProject, capsys: Any) -> None:
         "status": "passed",
         "observed": 5.0,
         "required": "<= 9",
+        "evidence": None,
         "message": "",
     }
     runs = by_name["Experiment/fit"]["status"]["runs"]
@@ -355,7 +356,7 @@ def test_a_bound_version_is_never_bound_again(applied: GitProject, capsys: Any) 
     assert "declare a new ModelVersion" in capsys.readouterr().err
 
 
-def test_stages_with_what_is_not_built_block(applied: GitProject, capsys: Any) -> None:
+def test_gates_without_their_evidence_and_missing_approvals_block(applied: GitProject, capsys: Any) -> None:
     gates = [{"soak": "24h"}, {"signature": True}, {"metric": {"name": "rmse", "max": 1}}]
     approvals = {"required": 1, "from": ["leads"]}
     applied.write(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mlops.applying import bind, promote
+from mlops.applying.evaluate import evaluate
 from mlops.applying.monitor import monitor
 from mlops.applying.outcomes import Done, Failed, Left, Outcome
 from mlops.applying.propose import propose
@@ -30,6 +31,7 @@ from mlops.planning.plan import Plan, Step
 from mlops.planning.work import (
     BindVersion,
     DeleteVersion,
+    EvaluateModel,
     MonitorPolicy,
     MoveAlias,
     ProposeChange,
@@ -47,6 +49,7 @@ from mlops.state.lease import LeaseLost
 
 DELAYS: Final = (0.5, 1.0, 2.0, 4.0)  # seconds before a step that a store put off is tried again
 WRITERS: Final = 4  # steps that write to the ledger at a time, beside training
+EVALUATING: Final = 2  # models that are loaded at a time
 WAITING: Final = WORKERS - WRITERS  # jobs that are waited for at a time: who writes always finds a thread
 
 
@@ -194,6 +197,8 @@ def _execute(world: World, step: Step) -> Outcome:
             return bind.bind(world, step, work)
         case UpdateVersion():
             return bind.update_version(world, work)
+        case EvaluateModel():
+            return evaluate(world, step, work)
         case UpdateExperiment():
             return _update_experiment(world, work)
         case MoveAlias():
@@ -235,6 +240,8 @@ def claims(world: World, step: Step) -> Claims:
                 return share, thread
             cpu = (spec.resources.cpu if spec.resources else None) or 1
             return share, thread, Claim("local processors", cpu, os.cpu_count() or 1)
+        case EvaluateModel():
+            return (Claim("evaluating models", 1, EVALUATING),)
         case MonitorPolicy() | ProposeChange():
             return (Claim("monitoring", 1, 1),)  # one policy at a time uses all processors
         case _:

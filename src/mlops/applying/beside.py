@@ -16,12 +16,12 @@ from mlops.applying.walk import WORKERS, Claim, Claims
 from mlops.applying.world import World
 from mlops.errors import Transient, as_mlops_error
 from mlops.planning.plan import Step
-from mlops.planning.work import BindVersion, MonitorPolicy, ProposeChange, TrainTrial
+from mlops.planning.work import BindVersion, EvaluateModel, MonitorPolicy, ProposeChange, TrainTrial
 
 
 def is_slow(step: Step) -> bool:
     """Whether a step may take longer than people wait for a heal: it runs a job, or reads bytes that may be many."""
-    return isinstance(step.work, TrainTrial | BindVersion | MonitorPolicy | ProposeChange)
+    return isinstance(step.work, TrainTrial | BindVersion | EvaluateModel | MonitorPolicy | ProposeChange)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def bind(world: World, step: Step, work: BindVersion) -> Outcome:
     """Bind a ModelVersion to its run: from now on its bytes have this name."""
     resource = world.desired.resources[Key("ModelVersion", work.name)]
     assert isinstance(resource, ModelVersion)
-    run = _source_run(world, resource)
+    run = source_run(world, resource)
     if isinstance(run, Block):
         return Blocked(run)
     name = resource.spec.source.artifact
@@ -97,7 +97,8 @@ def _artifact_of(world: World, run_id: str, source: str) -> str | None:
     return None
 
 
-def _source_run(world: World, resource: ModelVersion) -> ObservedRun | Block:
+def source_run(world: World, resource: ModelVersion) -> ObservedRun | Block:
+    """The run that a version is bound to: the best that its experiment has by now, or the one that it names."""
     key, source = resource.key, resource.spec.source
     if source.run_id is not None:
         run = world.run(source.run_id)

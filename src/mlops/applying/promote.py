@@ -12,14 +12,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from mlops.applying.judging import judge
 from mlops.applying.outcomes import Blocked, Done, Outcome
 from mlops.applying.world import World
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedVersion
 from mlops.planning.context import DIGEST_TAG, VERSION_TAG
-from mlops.planning.gates import GateResult, evaluate
+from mlops.planning.gates import GateResult
 from mlops.planning.plan import Step, canonical, sha256_of
-from mlops.planning.promotions import gate_block
 from mlops.planning.runs import DATASET_DIGEST, FINGERPRINT
 from mlops.planning.stays import HISTORY_LIMIT, History, Stay, base_tag, history
 from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias, TakeAliasAway
@@ -34,9 +34,7 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
     past = history(version.tags, work.stage)
     gates: tuple[GateResult, ...] = ()
     if past.open is None:
-        run = world.run(version.run_id) if version.run_id else None
-        gates = evaluate(stage, run)
-        block = gate_block(Key.parse(step.resource), gates)
+        gates, block = judge(world, step, work, stage, version)
         if block is not None:
             _remember_base(world, version, work.stage, work.base)
             return Blocked(block, gates)

@@ -30,6 +30,7 @@ _REASONS: Final = {
     "train": "Trained",
     "register": "Registered",
     "bind": "Bound",
+    "evaluate": "Evaluated",
     "promote": "Promoted",
     "demote": "Demoted",
     "heal": "Healed",

@@ -14,6 +14,7 @@ SYMBOLS: Final[dict[Action, tuple[str, str]]] = {
     "train": ("+", "green"),
     "register": ("+", "green"),
     "bind": ("+", "green"),
+    "evaluate": ("+", "green"),
     "promote": ("↑", "green"),
     "propose": ("+", "green"),
     "monitor": ("+", "green"),

@@ -27,7 +27,7 @@ from mlops.errors import MlopsError, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import APPLIED_REVISION, DIRTY_TAG, RESOURCE_TAG, REVISION_TAG, Options
 from mlops.planning.plan import Plan, Step, without
-from mlops.planning.work import BindVersion, MonitorPolicy, ProposeChange, TrainTrial
+from mlops.planning.work import BindVersion, EvaluateModel, MonitorPolicy, ProposeChange, TrainTrial
 from mlops.resources import Experiment, Key
 from mlops.state import Event
 
@@ -214,7 +214,10 @@ class Term:
         def wanted(step: Step, revision: str) -> bool:
             if step.id in ids:
                 return True
-            if isinstance(step.work, MonitorPolicy | ProposeChange) and revision == view.desired.revision:
+            if (
+                isinstance(step.work, EvaluateModel | MonitorPolicy | ProposeChange)
+                and revision == view.desired.revision
+            ):
                 return True  # what it writes is seen before it has ended
             if not isinstance(step.work, TrainTrial):
                 return False
@@ -287,8 +290,16 @@ class Term:
 
     def due(self) -> float | None:
         """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
-        moments = (self.retries.due(self._tried), self._soon, self.alerts.due())
+        moments = (self.retries.due(self._tried), self._soon, self.alerts.due(), self._soaked())
         return min((at for at in moments if at is not None), default=None)
+
+    def _soaked(self) -> float | None:
+        """When a gate passes that waits for nothing but time."""
+        at = self.view.planned.wakes_at if self.view is not None else None
+        if at is None:
+            return None
+        moment = self.controller.monotonic() + (at - self.controller.now())
+        return moment if moment > self._tried else None  # else it has had its turn
 
     def _record_ended(self, ended: list[Ended]) -> None:
         self._link(ended)

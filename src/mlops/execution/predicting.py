@@ -30,6 +30,10 @@ _QUOTED: Final = 500  # characters of what the child says that are shown
 _BUFFERS: Final = {"double": 2, "bool": 2, "string": 3}  # of the Arrow types that may come
 
 
+class Refused(Stalled):
+    """The model was loaded, and says of itself or of its answer why it cannot be used so."""
+
+
 class Predictor:
     """A logged model that can be asked for predictions: use it as a context, and call it with record batches.
 
@@ -52,6 +56,7 @@ class Predictor:
         timeout: seconds that loading it, and then each piece of at most 65,536 rows, may take.
         memory: bytes that the child and all its processes may hold; None: any.
         stop: once it is set, the child is ended.
+        example: whether the model, once it is loaded, has to accept the input example that it was logged with.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Predictor:
         timeout: float = 600.0,
         memory: int | None = None,
         stop: threading.Event | None = None,
+        example: bool = False,
     ) -> None:
         self._where, self._timeout, self._memory = where, timeout, memory
         self._stop = stop if stop is not None else threading.Event()
@@ -79,6 +85,7 @@ class Predictor:
             "features": None if features is None else list(features),
             "types": dict(types or {}),
             "wants": list(wants),
+            "example": example,
             "limit": math.ceil(timeout + PATIENCE),  # of its own, should nobody watch it any more
         }
         self._lock = threading.Lock()
@@ -95,6 +102,12 @@ class Predictor:
         """End the child, if there is one; the next question would start another."""
         with self._lock:
             self._end()
+
+    def load(self) -> None:
+        """Have the model loaded now. Raises as asking it does: `Refused` where it has no example, or rejects it."""
+        with self._lock:
+            if self._child is None:
+                self._child = self._loaded()
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
         """What the model says of each of these pyarrow record batches.
@@ -169,6 +182,7 @@ class Predictor:
             environ=self._environ,
             given={
                 "PATH": f"{self._python.parent}:{path}",
+                "PYTHONDONTWRITEBYTECODE": "1",  # beside the model's code: its digest would be another
                 "PYTHONHASHSEED": "0",
                 "PYTHONNOUSERSITE": "1",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -199,7 +213,7 @@ class Predictor:
             what, fix = (
                 fit_to_show(str(head.get(name)), self._environ)[:_QUOTED] for name in ("refused", "fix")
             )
-            raise Stalled(f"The model {what}", where=self._where, fix=fix)
+            raise Refused(f"The model {what}", where=self._where, fix=fix)
         return head
 
     def _batch(self, child: PipedChild, rows: int) -> Any:

@@ -153,6 +153,7 @@ class Observed:
     kept_data: Mapping[str, ObservedDataset] = field(default_factory=dict)  # as kept experiments know them
     policies: Mapping[str, ObservedPolicy] = field(default_factory=dict)  # by MonitoringPolicy name
     notifiers: Mapping[str, Standing] = field(default_factory=dict)  # by Notifier name
+    now: float = 0.0  # seconds since the epoch, by which gates that wait for time are judged
 
     def seen(self, *, kept: bool) -> Mapping[str, ObservedDataset]:
         """The datasets as an experiment sees them that is as the revision says, or kept as it was."""

@@ -22,7 +22,8 @@ from mlops.planning.desired import Desired
 from mlops.planning.graph import Graph
 from mlops.planning.plan import Block
 from mlops.planning.runs import RunIndex, TrialState
-from mlops.resources import Key, Model, Stage
+from mlops.planning.work import EvaluateModel
+from mlops.resources import Key, Model, MonitoringPolicy, Stage
 
 PROJECT_TAG = "mlops.project"
 RESOURCE_TAG = "mlops.resource"
@@ -92,9 +93,13 @@ class Context:
     registered: Mapping[str, str]  # by Model name: what MLflow calls it
     policies: Mapping[str, ObservedPolicy]  # by MonitoringPolicy name
     notifiers: Mapping[str, Standing]  # by Notifier name
+    now: float  # seconds since the epoch
+    monitors: Mapping[tuple[str, str], tuple[MonitoringPolicy, ...]]  # by the Model and Stage they watch
     training: dict[str, str] = field(
         default_factory=dict
     )  # fingerprint → the step of this plan that trains it
+    evaluating: dict[str, EvaluateModel] = field(default_factory=dict)  # what steps of this plan evaluate
+    wakes: list[float] = field(default_factory=list)  # moments at which a gate passes by itself
     bases: set[str] = field(default_factory=set)  # revisions whose rules were asked for
     asked: dict[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
     made: dict[Key, Assessment] = field(default_factory=dict)
@@ -108,6 +113,10 @@ class Context:
         for model, number in sorted(observed.ledger.versions):
             versions.setdefault(model, []).append(observed.ledger.versions[model, number])
         project = observed.ledger.experiments.get(desired.project)
+        monitors: dict[tuple[str, str], list[MonitoringPolicy]] = {}
+        for one in desired.resources.values():
+            if isinstance(one, MonitoringPolicy):
+                monitors.setdefault((one.spec.model, one.spec.stage), []).append(one)
         return cls(
             desired=desired,
             ledger=observed.ledger,
@@ -130,6 +139,8 @@ class Context:
             },
             policies=observed.policies,
             notifiers=observed.notifiers,
+            now=observed.now,
+            monitors={place: tuple(found) for place, found in monitors.items()},
         )
 
     @property

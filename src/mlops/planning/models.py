@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mlops.observation.observed import ObservedModel, ObservedVersion
+from mlops.observation.observed import ObservedModel, ObservedRun, ObservedVersion
 from mlops.planning.binding import bound_with, read_bound
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
@@ -103,10 +103,8 @@ def model_version(context: Context, resource: ModelVersion) -> Assessment:
         )
     needs = [step.id for source in sources for step in context.made[source].steps if step.action != "update"]
     run_id: str | None = spec.source.run_id
-    if spec.source.experiment is not None and not any(step.startswith("train:") for step in needs):
-        states = context.trials[spec.source.experiment]
-        winner = best_run(_experiment(context, spec.source.experiment), states)
-        run_id = winner.run_id if winner else None
+    if run_id is None and (winner := source_run(context, resource)) is not None:
+        run_id = winner.run_id
     source = f"Experiment/{spec.source.experiment}" if spec.source.experiment else f"run {spec.source.run_id}"
     step = Step(
         id=f"bind:{key}",
@@ -128,6 +126,18 @@ def model_version(context: Context, resource: ModelVersion) -> Assessment:
         conditions=(_unbound("SourcePending", step.reason),),
         status={"runId": None, "digest": None, "mlflowVersion": None},
     )
+
+
+def source_run(context: Context, resource: ModelVersion) -> ObservedRun | None:
+    """The run that a version which is not bound yet comes from; None as long as training may still change that."""
+    name = resource.spec.source.experiment
+    if name is None:
+        return context.run(resource.spec.source.run_id)
+    made = context.made.get(Key("Experiment", name))
+    if made is None or made.blocks or any(step.id.startswith("train:") for step in made.steps):
+        return None
+    winner: ObservedRun | None = best_run(_experiment(context, name), context.trials.get(name, ()))
+    return winner
 
 
 def bound_version(context: Context, resource: ModelVersion) -> ObservedVersion | None:

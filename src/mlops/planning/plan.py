@@ -21,6 +21,7 @@ Action = Literal[
     "train",
     "register",
     "bind",
+    "evaluate",
     "promote",
     "demote",
     "heal",

@@ -22,6 +22,7 @@ from mlops.planning.prune import prune
 from mlops.planning.runs import TrialState
 from mlops.planning.sightings import sightings
 from mlops.planning.wording import deviation
+from mlops.planning.work import EvaluateModel
 from mlops.resources import (
     Dataset,
     Experiment,
@@ -54,6 +55,7 @@ class Planned:
     bases: frozenset[str] = frozenset()  # revisions whose rules decide about a promotion in this plan
     by_model: Mapping[str, tuple[ObservedVersion, ...]] = field(default_factory=dict)  # by registered name
     asked: Mapping[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
+    wakes_at: float | None = None  # when a gate passes by itself next, in seconds since the epoch
 
     def versions_of(self, model: str) -> tuple[ObservedVersion, ...]:
         """The versions of a registered model that were observed, oldest first."""
@@ -93,6 +95,7 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         frozenset(context.bases),
         context.versions_by_model,
         context.asked,
+        min(context.wakes, default=None),
     )
 
 
@@ -112,10 +115,16 @@ def only(planned: Planned, targets: Collection[Key]) -> Planned:
 
 
 def only_training(planned: Planned, names: Collection[str]) -> Planned:
-    """The training that a plan holds, of the experiments named (all, if none is)."""
+    """The training that a plan holds, of the experiments named (all, if none is), and what gates ask of its models."""
     plan = planned.plan
     wanted = {f"Experiment/{name}" for name in names}
-    steps = tuple(s for s in plan.steps if s.action == "train" and (not wanted or s.resource in wanted))
+
+    def is_wanted(step: Step) -> bool:
+        if isinstance(step.work, EvaluateModel):
+            return not wanted or step.work.experiment in names
+        return step.action == "train" and (not wanted or step.resource in wanted)
+
+    steps = tuple(step for step in plan.steps if is_wanted(step))
     blocked = tuple(
         b
         for b in plan.blocked

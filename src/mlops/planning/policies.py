@@ -8,10 +8,11 @@ from typing import Any, Final
 from mlops.notifying.rows import Standing
 from mlops.observation.observed import ObservedDataset, ObservedVersion
 from mlops.observation.policies import ObservedPolicy, PolicyAction, PolicyRecord
+from mlops.planning import cases
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
 from mlops.planning.plan import UNKNOWN, Block, Change, Step, sha256_of
-from mlops.planning.stays import Stay, lasting
+from mlops.planning.stays import Stay
 from mlops.planning.work import MonitorPolicy, MoveAlias, ProposeChange
 from mlops.resources import Key, ModelVersion, MonitoringPolicy, Notifier
 
@@ -155,12 +156,7 @@ def _watched(context: Context, resource: MonitoringPolicy) -> tuple[str | None, 
 
 def in_stage(context: Context, model: str, stage: str) -> tuple[ObservedVersion, Stay] | None:
     """The version of a Model whose stay in a stage lasts, and that stay; of several the one that began last."""
-    stays = [
-        (stay.since, version.number, version, stay)
-        for version in context.versions_by_model.get(context.registered_name(model), ())
-        if (stay := lasting(version.tags, stage)) is not None
-    ]
-    return max(stays, key=lambda row: row[:2])[2:] if stays else None
+    return cases.in_stage(context.versions_by_model.get(context.registered_name(model), ()), stage)
 
 
 def _changes(record: PolicyRecord, watched: str, inputs: str) -> tuple[Change, ...]:

@@ -8,7 +8,8 @@ from mlops.observation.observed import ObservedModel, ObservedVersion
 from mlops.planning.authority import approval_block, base_of
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
-from mlops.planning.gates import GateResult, evaluate
+from mlops.planning.gates import GateResult, gate_block
+from mlops.planning.judging import as_promoted, judge
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
 from mlops.planning.stays import History, base_tag, history, lasting
 from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias
@@ -78,7 +79,7 @@ def _standing(
             changes.append(Change(f"tags.{tag}", bound.tags.get(tag), value))
     for other in others_open(context, bound, name):
         changes.append(Change(f"stay.{other.number}", "lasting", "ended"))
-    gates = evaluate(stage, context.run(bound.run_id))
+    gates = as_promoted(context, resource, stage, bound, past)
     status["gates"] = [gate.to_json() for gate in gates]
     in_sync = Condition("InSync", "False" if changes else "True", "AliasMoved" if changes else "InSync")
     conditions = (in_sync, *(_standing_conditions(gates)))
@@ -153,7 +154,8 @@ def _move(
 ) -> Assessment:
     """The version is not in the stage: it goes there when it is bound and nothing stands in the way."""
     key, name = resource.key, stage.metadata.name
-    gates = evaluate(stage, context.run(bound.run_id) if bound else None)
+    judged = judge(context, resource, stage, target, bound)
+    gates = judged.gates
     status["gates"] = [gate.to_json() for gate in gates]
     after = _after(context, resource, stage, target, bound)
     registered = context.registered_name(resource.spec.model)
@@ -168,6 +170,7 @@ def _move(
             context.obstacle(key, target.key) or _never_bound(context, key, target, bound),
             after if isinstance(after, Block) else None,
             gate_block(key, gates),
+            judged.unloadable,
             approval,
         )
         if block is not None
@@ -196,7 +199,7 @@ def _move(
     tag = base_tag(name)
     binds = tuple(step.id for step in context.made[target.key].steps if step.action == "bind")
     if blocks:
-        steps = []
+        steps = [*judged.steps]
         # Now, and not when it is bound already: by then this revision is itself the one in force.
         if tag not in bound.tags if bound is not None else binds:
             work = RememberBase(target.metadata.name, name, base)
@@ -208,7 +211,8 @@ def _move(
             key, steps=tuple(steps), blocks=tuple(blocks), conditions=conditions, status=status, exists=exists
         )
     alias = stage.spec.alias or name
-    needs = [*binds, after] if isinstance(after, str) else binds
+    needs = [*binds, after] if isinstance(after, str) else [*binds]
+    needs += judged.needs
     retired = _retired(context, resource, stage, live)
     returns = bound is not None and history(bound.tags, name).was_here
     step = Step(
@@ -229,11 +233,11 @@ def _move(
             Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
             Change("version", version_of(context, registered, current), target.spec.version),
             *(Change(f"alias.{old}", live.aliases[old] if live else None, None) for old in retired),
-            *(Change(f"gates.{gate.name}", None, gate.status) for gate in gates),
+            *(Change(f"gates.{gate.name}", None, f"{gate.status}: {gate.message}") for gate in gates),
         ),
         needs=tuple(needs),
     )
-    return assess(key, steps=(step,), conditions=conditions, status=status, exists=exists)
+    return assess(key, steps=(*judged.steps, step), conditions=conditions, status=status, exists=exists)
 
 
 def _restored(context: Context, key: Key, stage: Stage, live: ObservedModel | None) -> list[Step]:
@@ -300,12 +304,3 @@ def _after(
         f"Promote it there first"
     )
     return Block(str(resource.key), "Ready", "StageOrder", what)
-
-
-def gate_block(key: Key, gates: tuple[GateResult, ...]) -> Block | None:
-    """The block for gates that failed or cannot be evaluated; None when none did."""
-    bad = [gate for gate in gates if gate.status in ("failed", "error")]
-    if not bad:
-        return None
-    reason = "GateFailed" if any(gate.status == "failed" for gate in bad) else "GateNotAvailable"
-    return Block(str(key), "GatesPassed", reason, "; ".join(f"{gate.name}: {gate.message}" for gate in bad))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlops.planning.evidence import Check
 
 Scalar = str | int | float | bool | None
 
@@ -98,6 +102,24 @@ class UpdateVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluateModel:
+    """Make the evidence that a gate waits for: load a model in a process of its own and look into it.
+
+    The model is the artifact of `run_id`, or of the best run of the ModelVersion's experiment where that is not known
+    yet. `again` looks into it although there is evidence already, since that says it could not be done.
+    """
+
+    subject: str  # what people call it: `ModelVersion/loan-3`, or `loan v3`
+    model_version: str | None  # the resource, where the run has still to be found
+    run_id: str | None
+    artifact: str
+    digest: str | None  # of the bound version: nothing else is loaded in its place
+    check: Check
+    experiment: str | None  # whose promotion waits for it
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MoveAlias:
     """Make a stage's alias name the version that a Promotion asks for, and keep the record of its stay."""
 
@@ -172,6 +194,7 @@ Work = (
     | UpdateModel
     | BindVersion
     | UpdateVersion
+    | EvaluateModel
     | MoveAlias
     | RestoreAlias
     | RememberBase

@@ -39,10 +39,6 @@ NOT_YET: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Stage": {
         "spec.approvals": "No approval can be checked, so a stage that asks for one blocks every promotion.",
-        "spec.gates[].metric.dataset": "Blocks with `GateNotAvailable`: no model is evaluated on a dataset.",
-        "spec.gates[].champion": "Blocks with `GateNotAvailable`.",
-        "spec.gates[].soak": "Blocks with `GateNotAvailable`.",
-        "spec.gates[].signature": "Blocks with `GateNotAvailable`.",
         "spec.gates[].reproducible": "Blocks with `GateNotAvailable`.",
     },
 }

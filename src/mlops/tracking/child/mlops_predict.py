@@ -70,6 +70,22 @@ class Model:
             self._inputs = None if features is None else list(features)
             self._required = set(self._inputs or ())
 
+    def accepts_example(self, folder: str) -> None:
+        """Have it predict what it was logged with; refuses where it has no signature or example, or fails at it."""
+        metadata = self._pyfunc.metadata
+        if metadata.signature is None:
+            raise Refusal(
+                "has no signature", "Log it with signature=mlflow.models.infer_signature(inputs, outputs)."
+            )
+        if metadata.saved_input_example_info is None:
+            raise Refusal("has no input example", "Log it with input_example=… a few rows of its inputs.")
+        try:
+            self._pyfunc.predict(metadata.load_input_example(folder))
+        except Exception as error:
+            traceback.print_exc()
+            what = f"does not accept its own input example: {type(error).__name__}: {str(error)[:300]}"
+            raise Refusal(what, "Log it with an example that its predict takes.") from error
+
     def says(self, table: Any, wants: Sequence[str]) -> dict[str, Any]:
         """The columns of `wants` that the model tells, as arrays."""
         frame = self._frame(table)
@@ -292,6 +308,8 @@ def main() -> None:
         signal.alarm(order["limit"])
         try:
             model = Model(order["model"], order["features"], order["types"])
+            if order.get("example"):
+                model.accepts_example(order["model"])
             _give(answers, {})
             while True:
                 signal.alarm(0)
