@@ -365,10 +365,10 @@ def watch(session: Session) -> None:
     session.run("mlops", "monitor", "report", "forecast", "-o", REPORT)
     say("A model trained on fresh data asks to come in: a branch with the smallest edit of the YAML, its data pinned\n"
         "to what they were, and its numbers in the message.")  # fmt: skip
-    session.run("git", "--no-pager", "log", "-1", "--format=%s%n%n%b", "mlops/retrain-forecast")
-    session.run("git", "--no-pager", "diff", "-U0", "main...mlops/retrain-forecast")
+    session.run("git", "--no-pager", "log", "-1", "--format=%s%n%n%b", "mlops/promotion/seattle-weather-production/1.2.0")
+    session.run("git", "--no-pager", "diff", "-U0", "main...mlops/promotion/seattle-weather-production/1.2.0")
     say("Merging it is the approval. What was reviewed is what ships: nothing is trained again.")
-    session.run("git", "merge", "--quiet", "--no-edit", "mlops/retrain-forecast")
+    session.run("git", "merge", "--quiet", "--no-edit", "mlops/promotion/seattle-weather-production/1.2.0")
     session.run("mlops", "apply")
 
     say("The next weeks are forecast by the new version, and the policy follows it.")

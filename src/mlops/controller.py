@@ -26,11 +26,11 @@ from mlops.workspace import OtherStores
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.applying.apply import Applied
     from mlops.applying.world import Progress, Waits, World
+    from mlops.applying.writing_back import Desk
     from mlops.data import Materialised
     from mlops.data.rows import RowFiles
     from mlops.notifying.deliveries import Delivery, Outcome
     from mlops.planning.plan import Plan
-    from mlops.source.proposing import Author
     from mlops.source.remote import Remote
     from mlops.source.snapshot import Snapshot
 
@@ -265,14 +265,13 @@ class Controller(Looker):
             ),
             data=lambda experiment, name, digest: self._materialise(view, experiment, name, digest),
             rows=lambda name, digest, revision: self._rows(view, name, digest, revision),
-            fresh=lambda name: self._fresh(view, name),
+            fresh=lambda name: self.fresh(view, name),
             state=self.state,
             loaded=lambda: view.loaded,
             texts=lambda: self._texts(view),
             repository=self.repository,
             folder=view.snapshot.root,
-            author=_author(view.project),
-            publish=lambda branch, sha: self._publish(view, branch),
+            desk=lambda: self.desk(view.project),
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,
@@ -304,13 +303,25 @@ class Controller(Looker):
             path: data.decode("utf-8", "surrogateescape") for path, data in view.snapshot.read(paths).items()
         }
 
-    def _publish(self, view: View, branch: str) -> None:
-        """Bring a branch to where people review; where there is no remote, that is here."""
-        from mlops.source.publishing import origin, push
+    def desk(self, project: Project) -> Desk:
+        """Where changes are written and shown: this repository, the remote that it follows or has as its origin.
 
-        remote = self.remote or origin(self.repository)
-        if remote is not None:
-            push(self.repository, branch, remote, author=_author(view.project), environ=self.environ)
+        Raises:
+            Stalled: the origin's address is not allowed, or holds a credential.
+        """
+        from mlops.applying.writing_back import Desk
+        from mlops.source.proposing import Author
+        from mlops.source.publishing import origin
+
+        who = project.spec.write_back
+        return Desk(
+            self.repository,
+            self.repository.relative(self.root) if self._mirror is None else self._mirror.folder,
+            Author(who.name, who.email, who.signing_key),
+            project.spec.source.branch,
+            self.remote or origin(self.repository),
+            environ=self.environ,
+        )
 
     def deliveries(self, view: View) -> list[Delivery]:
         """The messages that are to be sent now; what cannot be sent at all is marked. For the holder of the lease."""
@@ -334,7 +345,7 @@ class Controller(Looker):
         if rows:
             Outbox(self.state, redact=self.redactor.redact).mark(rows)
 
-    def _fresh(self, view: View, name: str) -> str | None:
+    def fresh(self, view: View, name: str) -> str | None:
         """The digest that a Dataset has now, whatever it is pinned to; None where it cannot be read."""
         key = Key("Dataset", name)
         declared = view.desired.resources.get(key)
@@ -386,13 +397,6 @@ class Controller(Looker):
 def _unpinned(dataset: Dataset) -> Dataset:
     spec = dataset.spec.model_copy(update={"digest": None, "version": None})
     return dataset.model_copy(update={"spec": spec})
-
-
-def _author(project: Project) -> Author:
-    from mlops.source.proposing import Author
-
-    who = project.spec.write_back
-    return Author(who.name, who.email, who.signing_key)
 
 
 def _user() -> str:

@@ -15,7 +15,7 @@ RECENT = document(
     "Dataset", "recent", {"uri": "data/recent.csv", "columns": {"timestamp": "t", "target": "y"}}
 )
 FRESH = {**RETRAIN, "datasets": {"train": "recent"}}
-BRANCH = "mlops/retrain-watch"
+BRANCH = "mlops/promotion/m-prod/1.1.0"
 
 
 @pytest.fixture

@@ -83,8 +83,7 @@ class Memory:
             texts=None,  # type: ignore[arg-type]
             repository=None,  # type: ignore[arg-type]
             folder="",
-            author=None,  # type: ignore[arg-type]
-            publish=None,  # type: ignore[arg-type]
+            desk=None,  # type: ignore[arg-type]
             check_lease=lambda: None,
             now=self.now,
             monotonic=self.now,

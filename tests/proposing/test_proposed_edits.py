@@ -183,7 +183,10 @@ def test_a_retraining_pins_fresh_data_declares_a_version_and_asks_for_it_and_cha
     assert {**FILES, **proposal.files} == expected
     assert loaded_of(expected).whole
     assert (proposal.version, proposal.model_version) == ("1.11.0", "loan-1.11.0")
-    assert (proposal.branch, proposal.promotion) == ("mlops/retrain-loan-live", "loan-production")
+    assert (proposal.branch, proposal.promotion) == (
+        "mlops/promotion/loan-production/1.11.0",
+        "loan-production",
+    )
     assert proposal.experiment == "loan-gbt"
     assert proposal.datasets == {"train": "loan-recent", "table": "loan-table", "test": "loan-test"}
     assert branch_ref(proposal.branch)
@@ -234,7 +237,7 @@ def test_from_a_newer_revision_it_is_made_again_with_the_next_version():
         FILES["resources/model.yaml"] + first.files["resources/model.yaml"].partition("# The end.\n")[2]
     )
     again = proposed({**FILES, "resources/model.yaml": merged_by_another})
-    assert (again.branch, again.version) == (first.branch, "1.12.0")
+    assert (again.branch, again.version) == ("mlops/promotion/loan-production/1.12.0", "1.12.0")
 
 
 def test_it_is_moot_when_another_version_was_promoted_meanwhile():
@@ -293,13 +296,11 @@ def test_a_named_dataset_is_pinned_anew_and_others_keep_their_pin():
     assert found.files["resources/data.yaml"] == files["resources/data.yaml"].replace(OLD, digest)
 
 
-def test_two_experiments_of_one_policy_are_proposed_on_two_branches():
-    other = FILES["resources/training.yaml"].replace("name: loan-gbt", "name: loan-linear")
-    second = "{on: [inputs], retrain: {experiment: loan-linear}}"
-    files = changed(FILES, "resources/policy.yaml", "actions: [", f"actions: [{second}, ")
-    proposal = proposed({**files, "resources/other.yaml": other})
-    assert proposal.branch == "mlops/retrain-loan-live+loan-linear"
-    assert branch_ref(proposal.branch)
+def test_two_that_stand_beside_each_other_have_two_versions_and_two_branches():
+    first = proposed(FILES)
+    second = proposed(FILES, registered=[first.version])
+    assert (second.branch, second.version) == ("mlops/promotion/loan-production/1.12.0", "1.12.0")
+    assert branch_ref(first.branch) != branch_ref(second.branch)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_a_way_back_changes_the_promotion_only():
     assert isinstance(proposal, Proposal)
     expected = FILES["resources/stages.yaml"].replace('"1.10.0"', '"1.9.0"')
     assert proposal.files == {"resources/stages.yaml": expected}
-    assert (proposal.branch, proposal.experiment) == ("mlops/rollback-loan-production", None)
+    assert (proposal.branch, proposal.experiment) == ("mlops/promotion/loan-production/1.9.0", None)
     after = {**FILES, **proposal.files}
     assert isinstance(rollback(loaded_of(after), after, "loan-production", "1.9.0", EVIDENCE), Moot)
 

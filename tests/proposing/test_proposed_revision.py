@@ -120,7 +120,7 @@ def test_once_it_is_merged_it_is_moot_and_the_way_back_can_be_proposed(repositor
     assert isinstance(retrained(repository, again), Proposal)
 
 
-def test_a_version_that_was_taken_meanwhile_makes_it_anew_on_the_same_branch(repository: Repository) -> None:
+def test_a_version_that_was_taken_meanwhile_makes_it_anew_on_another_branch(repository: Repository) -> None:
     base = repository.head()
     assert base is not None
     first = retrained(repository, base)
@@ -137,7 +137,7 @@ def test_a_version_that_was_taken_meanwhile_makes_it_anew_on_the_same_branch(rep
     sha = committed(repository, head, again)
     assert isinstance(again, Proposal)
     assert isinstance(first, Proposal)
-    assert (again.branch, again.version) == (first.branch, "1.12.0")
+    assert (again.branch, again.version) == ("mlops/promotion/loan-production/1.12.0", "1.12.0")
     assert sha != before
     assert git(repository.root, "rev-list", "--count", f"main..{again.branch}") == "1"
     assert seen(repository, sha)[0].whole

@@ -50,6 +50,7 @@ class _Proposing:
     kept: Kept
 
     def run(self, run_id: str | None) -> Outcome:
+        from mlops.applying.writing_back import Written, show
         from mlops.proposing.proposal import Moot
 
         world, action = self.world, self.action
@@ -72,7 +73,7 @@ class _Proposing:
                 self._keep(replace(action, state="training", experiment=proposal.experiment))
                 return Done(f"{proposal.title}, on {proposal.branch}; it is trained there")
         world.check_lease()
-        world.publish(proposal.branch, sha)
+        show(world.desk(), Written(proposal, sha, new=True))
         self._keep(replace(action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
         return Done(f"{proposal.title}: review and merge {proposal.branch}")
 
@@ -130,6 +131,11 @@ class _Proposing:
             if digest is not None:
                 outside[name] = digest
         registered = [v.tags.get(VERSION_TAG, "") for v in world.versions_of(self._registered(spec.model))]
+        # Those of other proposals that stand, of any policy, are as good as taken.
+        standing = (
+            one for raw in world.state.all(RECORDS).values() for one in PolicyRecord.decode(raw).actions
+        )
+        registered += [one.version or "" for one in standing if one.id != self.action.id and one.standing]
         known = set(registered) - {self.action.version}
         return retraining(
             loaded,
@@ -219,20 +225,11 @@ class _Proposing:
         }
 
     def _commit(self, proposal: Proposal, base: str) -> str:
-        from mlops.source.proposing import commit
+        from mlops.applying.writing_back import write
 
         world = self.world
         world.check_lease()
-        return commit(
-            world.repository,
-            base,
-            proposal.files,
-            branch=proposal.branch,
-            message=proposal.message,
-            author=world.author,
-            at=datetime.fromtimestamp(self.record.at, UTC),
-            root=world.folder,
-        )
+        return write(world.desk(), proposal, base, datetime.fromtimestamp(self.record.at, UTC)).commit
 
     def _keep(self, action: PolicyAction) -> None:
         """Write down how far the action has come, on the record as it is now."""

@@ -22,13 +22,13 @@ from mlops.planning.planner import Planned
 from mlops.planning.runs import FINGERPRINT, is_finished
 from mlops.redaction import Redactor
 from mlops.resources import Dataset, Key, Loaded
-from mlops.source.proposing import Author
 from mlops.source.repository import Repository
 from mlops.source.snapshot import Snapshot
 from mlops.state import State
 from mlops.tracking import Artifact, Tracker
 
 if TYPE_CHECKING:
+    from mlops.applying.writing_back import Desk
     from mlops.data.rows import RowFiles
 
 NOW: Final = "now"  # in the place of a digest: what a Dataset holds now, whatever it is pinned to
@@ -82,8 +82,7 @@ class World:
     texts: Callable[[], Mapping[str, str]]  # of the files that it is declared in
     repository: Repository
     folder: str  # of the project in its repository
-    author: Author  # of the reconciler's own commits
-    publish: Callable[[str, str], None]  # a branch and its commit, to where people review
+    desk: Callable[[], Desk]  # where proposals are written and shown
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

@@ -42,6 +42,11 @@ class PolicyAction:
     version: str | None = None
     watched: str | None = None
 
+    @property
+    def standing(self) -> bool:
+        """Whether there is a branch for it that people have not decided about."""
+        return self.state in ("training", "proposed")
+
     def to_json(self) -> dict[str, Any]:
         """As `mlops get -o json` prints it."""
         return {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from mlops.errors import Stalled
 from mlops.resources.documents import read_file
 from mlops.resources.key import Key
 from mlops.resources.kinds import Resource
-from mlops.resources.loading import Loaded
+from mlops.resources.loading import Loaded, load
 from mlops.resources.nearest import Nearest
 from mlops.resources.problem import Problem
-from mlops.source.editing import SetField, with_document, with_fields
+from mlops.source.editing import Edit, with_document, with_fields
+from mlops.source.snapshot import Entry, Snapshot
 
 R = TypeVar("R", bound=Resource)
 
@@ -45,8 +47,8 @@ class Draft:
         self._texts = texts
         self._edited: dict[str, str] = {}
 
-    def set(self, edits: Iterable[SetField]) -> None:
-        """Sets fields. Raises Stalled when that cannot be done without changing anything else."""
+    def edit(self, edits: Iterable[Edit]) -> None:
+        """Sets and removes fields. Raises Stalled when that cannot be done without changing anything else."""
         for edit in edits:
             file = self._loaded.locations[edit.resource].file
             self._edited[file] = with_fields(self._text(file), [edit], where=file)
@@ -75,6 +77,46 @@ class Draft:
         if text is None:
             raise Stalled("its text was not read", where=file, fix="Read every file that is declared in.")
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Edited:
+    """A snapshot with other texts in it."""
+
+    snapshot: Snapshot
+    files: Mapping[str, str]
+    revision: str = ""
+    dirty: bool = True
+
+    def entries(self) -> dict[str, Entry]:
+        entries = dict(self.snapshot.entries())
+        for path, text in self.files.items():
+            entry = entries.get(path) or Entry(path, "100644", "", 0)
+            entries[path] = replace(entry, blob="", size=len(text.encode("utf-8", "surrogateescape")))
+        return entries
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        wanted = set(paths)
+        found = self.snapshot.read(wanted - self.files.keys())
+        edited = {path: self.files[path] for path in wanted & self.files.keys()}
+        return found | {path: text.encode("utf-8", "surrogateescape") for path, text in edited.items()}
+
+
+def check_whole(loaded: Loaded, snapshot: Snapshot, files: Mapping[str, str]) -> None:
+    """See that a revision is no more broken with edits than without: references, graph and all.
+
+    Args:
+        loaded: what the revision declares.
+        snapshot: its files.
+        files: the new text of some of them, by path.
+
+    Raises:
+        Stalled: something is wrong then that was not before.
+    """
+    before = {_gist(problem) for problem in loaded.problems}
+    for problem in load(_Edited(snapshot, files), before=loaded).problems:
+        if _gist(problem) not in before:
+            raise Stalled(f"the edit would break it: {problem}", fix="Nothing was written.")
 
 
 def _problems(file: str, text: str, nearest: Nearest) -> tuple[Problem, ...]:

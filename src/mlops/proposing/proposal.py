@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from mlops.resources.key import Key
 from mlops.resources.problem import printable
 
 
@@ -38,7 +39,7 @@ class Proposal:
         title: one line.
         body: why, in Markdown.
         files: the new text of each changed or new file, by its path from the project's root.
-        promotion: the name of the Promotion.
+        promotion: the name of the Promotion; empty where none is asked for anything.
         version: the version of the model that it is to name.
         model_version: the name of the new ModelVersion; None where one is there already.
         experiment: the name of the Experiment that has to be trained; None where nothing has to.
@@ -49,8 +50,8 @@ class Proposal:
     title: str
     body: str
     files: Mapping[str, str] = field(repr=False)
-    promotion: str
-    version: str
+    promotion: str = ""
+    version: str = ""
     model_version: str | None = None
     experiment: str | None = None
     datasets: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +67,16 @@ class Moot:
     """There is nothing to propose any more, because the revision moved on."""
 
     reason: str
+
+
+def branch_of(resource: Key, what: str) -> str:
+    """The branch of a change of a resource.
+
+    Args:
+        resource: what is changed, such as a Promotion.
+        what: to what: a version, or a fingerprint.
+    """
+    return f"mlops/{resource.kind.lower()}/{resource.name}/{what}"
 
 
 def compared(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from mlops.errors import Stalled
 from mlops.proposing.declared import Draft, declared
-from mlops.proposing.proposal import Evidence, Moot, Proposal, told
+from mlops.proposing.proposal import Evidence, Moot, Proposal, branch_of, told
 from mlops.proposing.versions import document, file_for, next_version, versions_of
 from mlops.resources.dataset import Dataset
 from mlops.resources.experiment import Experiment
@@ -63,25 +63,24 @@ def retraining(
 
     draft = Draft(loaded, texts)
     for role, dataset in retrain.datasets.items():
-        draft.set([SetField(experiment.key, ("spec", "datasets", role), dataset)])
+        draft.edit([SetField(experiment.key, ("spec", "datasets", role), dataset)])
     datasets = {**experiment.spec.datasets, **retrain.datasets}
     pinned: list[str] = []
     for dataset in sorted(set(datasets.values())):
         known = declared(loaded, Dataset, dataset)
         moved = known.spec.digest is not None and known.spec.digest != outside.get(dataset)
-        pins = list(_pins(known, outside, again=moved or dataset in retrain.datasets.values()))
+        pins = pins_of(loaded, known, outside, again=moved or dataset in retrain.datasets.values())
         if pins:
-            _check_not_watched(loaded, known)
-            draft.set(pins)
+            draft.edit(pins)
             pinned.append(dataset)
     file = file_for(loaded, last, version, loaded.locations[promotion.key].file, texts.keys())
     artifact = _artifact(versions, experiment.metadata.name)
     draft.add(document(name, model, version, experiment.metadata.name, artifact), file)
     if asked != LATEST:
-        draft.set([SetField(promotion.key, ("spec", "version"), version)])
+        draft.edit([SetField(promotion.key, ("spec", "version"), version)])
     followed = f"{promotion.key} follows the latest version and stays as it is." if asked == LATEST else ""
     return Proposal(
-        branch=branch_of(policy, retrain),
+        branch=branch_of(promotion.key, version),
         title=f"Train {model} again: {version} for {promotion.spec.stage}",
         body=told(evidence, _pinned(loaded, pinned, outside, experiment), followed),
         files=draft.files(),
@@ -91,14 +90,6 @@ def retraining(
         experiment=experiment.metadata.name,
         datasets=datasets,
     )
-
-
-def branch_of(policy: MonitoringPolicy, retrain: Retrain) -> str:
-    """The branch of a policy's retraining; with the experiment's name where the policy trains several."""
-    experiments = {action.retrain.experiment for action in policy.spec.actions if action.retrain is not None}
-    # No name holds a plus sign, so no two policies share a branch.
-    several = f"+{retrain.experiment}" if len(experiments) > 1 else ""
-    return f"mlops/retrain-{policy.metadata.name}{several}"
 
 
 def promotion_of(loaded: Loaded, policy: MonitoringPolicy, name: str | None = None) -> Promotion:
@@ -123,8 +114,27 @@ def promotion_of(loaded: Loaded, policy: MonitoringPolicy, name: str | None = No
     )
 
 
+def pins_of(
+    loaded: Loaded, dataset: Dataset, outside: Mapping[str, str], *, again: bool
+) -> tuple[SetField, ...]:
+    """What pins a Dataset to its present content; nothing where git has it, or where it is pinned to it.
+
+    Args:
+        loaded: what the revision declares.
+        dataset: which one.
+        outside: the present digest of each Dataset whose bytes are outside of git, by name.
+        again: whether one that is pinned to something else is pinned anew.
+
+    Raises:
+        Stalled: a policy watches it, or it has nothing that it could be pinned to.
+    """
+    pins = tuple(_pins(dataset, outside, again=again))
+    if pins:
+        _check_not_watched(loaded, dataset)
+    return pins
+
+
 def _pins(dataset: Dataset, outside: Mapping[str, str], *, again: bool) -> Iterator[SetField]:
-    """What pins a dataset to its present content; nothing where git has it, or where it is pinned to it."""
     spec, digest = dataset.spec, outside.get(dataset.metadata.name)
     if digest is None or ((spec.digest is not None or spec.version is not None) and not again):
         return

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mlops.errors import Stalled
 from mlops.proposing.declared import Draft, declared
-from mlops.proposing.proposal import Evidence, Moot, Proposal, told
+from mlops.proposing.proposal import Evidence, Moot, Proposal, branch_of, told
 from mlops.proposing.versions import versions_of
 from mlops.resources.key import Key
 from mlops.resources.loading import Loaded
@@ -36,7 +36,7 @@ def rollback(
     if asked == LATEST:
         pins = f"Promotion/{promotion} does not follow the latest version any more."
     return Proposal(
-        branch=f"mlops/rollback-{promotion}",
+        branch=branch_of(Key("Promotion", promotion), version),
         title=f"Roll {promotion} back to {version}",
         body=told(evidence, pins),
         files=promoted(loaded, texts, promotion, version),
@@ -59,5 +59,5 @@ def promoted(loaded: Loaded, texts: Mapping[str, str], promotion: str, version: 
             fix="Bring its ModelVersion back, or choose another.",
         )
     draft = Draft(loaded, texts)
-    draft.set([SetField(Key("Promotion", promotion), ("spec", "version"), version)])
+    draft.edit([SetField(Key("Promotion", promotion), ("spec", "version"), version)])
     return draft.files()

@@ -1,0 +1,129 @@
+"""A proposal brought to people: a commit on its branch, pushed where there is a remote, shown where there is a forge.
+
+Each of the three is found done when it is done again, so that whoever was killed between them goes on where that was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from mlops.proposing.proposal import Proposal
+from mlops.source.proposing import Author, commit
+from mlops.source.publishing import push
+from mlops.source.remote import Remote
+from mlops.source.repository import Repository
+
+
+class PullRequest(Protocol):
+    """A pull request as a forge has it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def body(self) -> str: ...
+
+
+class Forge(Protocol):
+    """Where pull requests are."""
+
+    def open(self, branch: str, base: str, title: str, body: str) -> PullRequest: ...
+    def update(self, number: int, *, title: str | None = None, body: str | None = None) -> PullRequest: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where changes are written, by whom, and where people review them.
+
+    Attributes:
+        repository: a clone, or a bare mirror.
+        folder: the project's folder in it.
+        author: who the commits are by.
+        branch: the branch that changes are merged into.
+        remote: where branches are pushed to; None: they stay here.
+        forge: where pull requests are; None: there are none.
+        environ: where git's settings and credentials come from.
+    """
+
+    repository: Repository
+    folder: str
+    author: Author
+    branch: str
+    remote: Remote | None = None
+    forge: Forge | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        proposal: what it says.
+        commit: the sha that its branch names.
+        new: false where the branch held that very commit already.
+        pushed: whether a host has it now.
+        pull_request: where it is reviewed.
+    """
+
+    proposal: Proposal
+    commit: str
+    new: bool
+    pushed: bool = False
+    pull_request: PullRequest | None = None
+
+
+def write(desk: Desk, proposal: Proposal, base: str, at: datetime, *, reworded: bool = True) -> Written:
+    """Commit a proposal on its branch.
+
+    Args:
+        base: the full sha of the commit that it is made for.
+        at: the time of the commit; aware.
+        reworded: whether a commit that makes the same edits and tells something else about them is replaced.
+
+    Raises:
+        LeftAlone: somebody else has committed on that branch.
+        Stalled, Transient: see `mlops.source.proposing.commit`.
+    """
+    before = desk.repository.tip(proposal.branch)
+    sha = commit(
+        desk.repository,
+        base,
+        proposal.files,
+        branch=proposal.branch,
+        message=proposal.message,
+        author=desk.author,
+        at=at,
+        root=desk.folder,
+        reworded=reworded,
+    )
+    return Written(proposal, sha, sha != before)
+
+
+def show(desk: Desk, written: Written, body: str | None = None) -> Written:
+    """Push what was written, and open its pull request or bring the open one up to date.
+
+    Args:
+        body: of the pull request, in Markdown; by default what the commit says.
+
+    Raises:
+        LeftAlone: somebody else has committed on the branch at the host.
+        Stalled, Transient: see `mlops.source.publishing.push` and the forge.
+    """
+    proposal, remote, forge = written.proposal, desk.remote, desk.forge
+    if remote is None:
+        return written
+    push(desk.repository, proposal.branch, remote, author=desk.author, environ=desk.environ)
+    request = None
+    if forge is not None:
+        text = proposal.body if body is None else body
+        request = forge.open(proposal.branch, desk.branch, proposal.title, text)
+        if (request.title, request.body) != (proposal.title, text):
+            request = forge.update(request.number, title=proposal.title, body=text)
+    return Written(proposal, written.commit, written.new, True, request)
