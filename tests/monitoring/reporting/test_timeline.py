@@ -66,6 +66,14 @@ def test_a_picture_is_a_png_and_the_same_for_the_same_evaluations() -> None:
     assert b"matplotlib" not in one.lower()
 
 
+def test_a_picture_is_drawn_without_matplotlib_which_a_daemon_would_keep_in_memory() -> None:
+    program = (
+        "import sys; from mlops.monitoring.reporting import picture; picture('a', []);"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_a_picture_of_a_check_that_nobody_knows_and_of_hostile_names_can_be_made() -> None:
     name = "$\\frac{1}{0}$<script>\n\u202e\x00"
     check = CheckVerdict(name, "dataDrift", "violated", 1e308, 1e-9, ())

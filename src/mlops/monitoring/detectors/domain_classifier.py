@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from mlops.monitoring.detectors.binned import Floats, Measured
 
@@ -31,6 +30,7 @@ def domain_classifier(
     >>> measured.effect > 0.5, measured.p_value < 1e-6
     (True, True)
     """
+    from scipy.stats import rankdata
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 

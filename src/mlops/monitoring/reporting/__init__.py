@@ -1,7 +1,7 @@
 """Evaluations as people read them: a page, a picture for an alert, and a timeline for a terminal.
 
 Pure: values in, text or bytes out, the same for equal values. `page` needs the summaries' numpy and jinja2, `picture`
-matplotlib; both come with MLflow and are imported when they are called.
+Pillow; both come with MLflow and are imported when they are called.
 """
 
 from mlops.monitoring.reporting.about import About
