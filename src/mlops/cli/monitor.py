@@ -23,7 +23,6 @@ from mlops.cli.output import (
 if TYPE_CHECKING:
     from mlops.applying.monitor import Evaluated
     from mlops.applying.monitored import Window
-    from mlops.applying.world import World
     from mlops.controller import Controller
     from mlops.planning.plan import Step
     from mlops.report import Row
@@ -223,12 +222,6 @@ def _chosen(view: View, names: tuple[str, ...]) -> list[MonitoringPolicy]:
     return list(chosen.values())
 
 
-def _world(controller: Controller, view: View) -> World:
-    from mlops.cli.progress import progress
-
-    return controller.world(view, progress(), lambda: None, None)
-
-
 def _step(resource: MonitoringPolicy) -> Step:
     from mlops.planning.plan import Step
     from mlops.planning.work import MonitorPolicy
@@ -242,10 +235,15 @@ def _evaluate(
 ) -> tuple[Evaluated | None, Exception | None]:
     """Evaluate without writing; gives what could not be read or evaluated, too."""
     from mlops.applying.monitor import evaluated, unread
+    from mlops.cli.progress import progress
     from mlops.errors import MlopsError
 
+    step = _step(resource)
     try:
-        found = evaluated(_world(controller, view), _step(resource), resource, afresh=afresh)
+        with progress() as bars:
+            bars.started(step)
+            world = controller.world(view, bars, lambda: None, None)
+            found = evaluated(world, step, resource, afresh=afresh)
     except MlopsError as error:
         return None, error
     return found, unread(resource.metadata.name, found.assessed) if found.assessed.unread else None

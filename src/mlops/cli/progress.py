@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -15,7 +18,11 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 SHOWN_VALUE = 40  # characters of a parameter's value that tell a trial from others
+COUNTED_EVERY = 10.0  # seconds between two lines of a step that counts its files
 QUIET_AFTER = 25  # ledger steps of one action that get a line of their own; the rest are counted
+
+_COUNTED = re.compile(r"\([0-9]+ of [0-9]+\)$")
+_LONG = ("train", "monitor")  # what has a line of its own on a terminal while it runs
 
 
 class Progress(Protocol):
@@ -74,25 +81,38 @@ def _shortened(text: str) -> str:
 
 
 class Lines:
-    """One line when training starts, one when any step ends."""
+    """One line when training starts, one when any step ends, and one in ten seconds of a step that counts.
 
-    def __init__(self) -> None:
+    Args:
+        now: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._lock = threading.Lock()
         self._ended: dict[str, int] = {}
+        self._counted: dict[str, float] = {}  # when a step last told its count, or began
         self._total = 0
 
     def expect(self, total: int) -> None:
         self._total = total
 
     def started(self, step: Step) -> None:
-        if step.action == "train":
-            with self._lock:
+        with self._lock:
+            self._counted[step.id] = self._now()
+            if step.action == "train":
                 say(f"· train {_name(step)}: {step.reason}")
 
     def says(self, step: Step, message: str) -> None:
-        if not message.endswith(" s"):  # the clock of a running job is for terminals
-            with self._lock:
-                say(f"  {_name(step)}: {message}")
+        if message.endswith(" s"):  # the clock of a running job is for terminals
+            return
+        with self._lock:
+            if _COUNTED.search(message):
+                now = self._now()
+                if now - self._counted.setdefault(step.id, now) < COUNTED_EVERY:
+                    return
+                self._counted[step.id] = now
+            say(f"  {_name(step)}: {message}")
 
     def ended(self, step: Step, outcome: Outcome, seconds: float) -> None:
         with self._lock:
@@ -139,9 +159,10 @@ class Bars:
         self._bars.update(self._all, total=total)
 
     def started(self, step: Step) -> None:
-        if step.action == "train":
+        if step.action in _LONG:
             with self._lock:
-                self._tasks[step.id] = self._bars.add_task(f"train {_name(step)}", total=None, note="")
+                words = f"{step.action} {_name(step)}"
+                self._tasks[step.id] = self._bars.add_task(words, total=None, note="")
 
     def says(self, step: Step, message: str) -> None:
         task = self._tasks.get(step.id)
