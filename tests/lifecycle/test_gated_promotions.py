@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from git_project import GitProject
-from judged import base, champion_gate, fitted, project, promoted, stages, version
+import pytest
+from git_project import GitProject, document
+from judged import base, champion_gate, dataset, fitted, project, promoted, stages, version
+
+from mlops.applying.outcomes import Blocked
+from mlops.controller import Controller
+from mlops.planning.stays import History, Stay, history
 
 
 def gates(it: GitProject, capsys: Any, name: str = "m-prod") -> dict[str, dict[str, Any]]:
@@ -100,3 +106,137 @@ def test_a_challenger_is_judged_beside_the_champion_on_the_same_bytes(tmp_path: 
     assert it.run("apply") == 0
     assert aliases(it) == {"dev": 1, "prod": 1}
     assert gates(it, capsys)["champion"]["status"] == "skipped"
+
+
+@pytest.mark.slow
+def test_broken_and_hostile_models_are_refused_and_the_rest_goes_on(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlops.applying.evaluate.PATIENCE", 10.0)
+    judged, signed = ("good", "break", "hang", "exit"), ("unsigned", "reject")
+    documents = [
+        document("Dataset", "rows", {"uri": "data/rows.csv", "format": "csv"}),
+        dataset(),
+        document(
+            "Stage", "judged", {"gates": [{"metric": {"name": "rmse", "max": 100, "dataset": "judge"}}]}
+        ),
+        document("Stage", "signed", {"gates": [{"signature": True}]}),
+    ]
+    for kind in (*judged, *signed):
+        source = {"experiment": kind, "artifact": "model"}
+        stage = "judged" if kind in judged else "signed"
+        documents += [
+            document("Model", kind, {}),
+            fitted(kind, 1.0, **({} if kind == "good" else {"does": kind})),
+            document("ModelVersion", f"{kind}-1", {"model": kind, "version": "1.0.0", "source": source}),
+            document("Promotion", kind, {"model": kind, "stage": stage, "version": "1.0.0"}),
+        ]
+    it = project(tmp_path / "p", documents)
+    assert it.run("apply") == 3
+    shown = {kind: next(iter(gates(it, capsys, kind).values())) for kind in (*judged, *signed)}
+    assert {kind: gate["status"] for kind, gate in shown.items()} == {
+        "good": "passed",
+        "break": "error",
+        "hang": "error",
+        "exit": "error",
+        "unsigned": "failed",
+        "reject": "failed",
+    }
+    assert "this model is broken" in shown["break"]["message"]
+    assert "within 10 s" in shown["hang"]["message"]
+    assert "ended before it answered" in shown["exit"]["message"]
+    assert "has no signature" in shown["unsigned"]["message"]
+    assert "does not accept its own input example: KeyError" in shown["reject"]["message"]
+    assert dict(it.client.get_registered_model("good").aliases).keys() == {"judged"}
+    assert not it.client.get_registered_model("hang").aliases
+    plan = it.json(capsys, "plan")  # what is wrong with them is known: they are not loaded again
+    assert plan["steps"] == []
+    assert {block["reason"] for block in plan["blocked"]} == {"GateFailed", "GateNotAvailable"}
+
+
+class Meddler:
+    """Somebody who writes to the registry just before a step is carried out."""
+
+    def __init__(self, step: str, meddle: Callable[[], None]) -> None:
+        self.step, self.meddle, self.done = step, meddle, False
+
+    def started(self, step: Any) -> None:
+        if step.id == self.step and not self.done:
+            self.done = True
+            self.meddle()
+
+    def says(self, step: Any, message: str) -> None: ...
+
+    def ended(self, step: Any, outcome: Any, seconds: float) -> None: ...
+
+
+def test_what_the_champion_is_at_the_moment_of_moving_decides(tmp_path: Path, capsys: Any) -> None:
+    """Another version is in the stage by then: the evidence is stale, is made again, and speaks against the move."""
+    judged = stages(champion_gate())
+    versions = [
+        *(fitted("one", 1.0), version("1.0.0", "one")),
+        *(fitted("two", 1.5), version("1.1.0", "two")),
+        *(fitted("best", 2.0), version("2.0.0", "best")),
+    ]
+    it = project(tmp_path / "p", base(*versions, *judged, *promoted("1.0.0")))
+    assert it.run("apply") == 0
+    it.declare(base(*versions, *judged, *promoted("2.0.0", "dev"), *promoted("1.0.0", "prod")))
+    it.commit()
+    assert it.run("apply") == 0
+    assert evidence(it) == []  # nobody had to be compared so far
+    it.declare(base(*versions, *judged, *promoted("1.1.0")))
+    sha = it.commit()
+    numbers = {
+        one.tags["mlops.version"]: str(one.version) for one in it.client.search_model_versions("name='m'")
+    }
+
+    def promote_another() -> None:
+        begun = "2026-01-01T00:00:00.000Z"
+        before = history(it.client.get_model_version("m", numbers["1.0.0"]).tags, "prod")
+        after = History((Stay("m-prod", "prod", begun, sha),))
+        for number, record in ((numbers["1.0.0"], before.closed(begun)), (numbers["2.0.0"], after)):
+            for tag, value in record.tags("prod").items():
+                if value is not None:
+                    it.client.set_model_version_tag("m", number, tag, value)
+        it.client.set_registered_model_alias("m", "prod", numbers["2.0.0"])
+
+    meddler = Meddler("promote:Promotion/m-prod", promote_another)
+    with Controller(it.root) as controller:
+        result = controller.apply(lambda: controller.look_for(sha), meddler, command="test")
+    assert meddler.done
+    outcome = result.applied.outcomes["promote:Promotion/m-prod"]
+    assert isinstance(outcome, Blocked)
+    assert outcome.block.reason == "GateFailed"
+    assert "against 0 of 2.0.0" in outcome.block.message
+    assert aliases(it)["prod"] == int(numbers["2.0.0"])
+    assert len(evidence(it)) == 3
+
+
+def test_a_model_whose_bytes_are_gone_does_not_come_back(tmp_path: Path, capsys: Any) -> None:
+    versions = [
+        *(fitted("one", 1.0), version("1.0.0", "one")),
+        *(fitted("two", 1.5), version("1.1.0", "two")),
+    ]
+    it = project(tmp_path / "p", base(*versions, *stages(), *promoted("1.0.0")))
+    assert it.run("apply") == 0
+    it.declare(base(*versions, *stages(), *promoted("1.1.0")))
+    it.commit()
+    assert it.run("apply") == 0
+    [old] = [
+        one for one in it.client.search_model_versions("name='m'") if one.tags["mlops.version"] == "1.0.0"
+    ]
+    root = it.client.get_run(old.run_id).info.artifact_uri.removeprefix("file://")
+    place = Path(root if Path(root).is_absolute() else it.root / root) / "model"
+    kept = place.with_name("elsewhere")
+    place.rename(kept)
+    it.declare(base(*versions, *stages(), *promoted("1.0.0")))
+    it.commit()
+    before = aliases(it)
+    assert it.run("apply") == 3
+    assert aliases(it) == before
+    [block, *_] = [one for one in it.json(capsys, "plan")["blocked"] if one["resource"] == "Promotion/m-prod"]
+    assert block["reason"] == "ModelUnloadable"
+    kept.rename(place)
+    assert it.run("apply") == 3  # known, until somebody says that it was mended
+    assert it.run("apply", "--retry-stalled") == 0
+    assert aliases(it) == {"dev": int(old.version), "prod": int(old.version)}
