@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.cli.plan_text import inert, lines, markdown
+from mlops.cli.plan_markdown import MOST_TEXT, Moving, inert, markdown
+from mlops.cli.plan_text import lines
 from mlops.planning.plan import Block, Change, Plan, Step
 from mlops.planning.work import UpdateExperiment
 
@@ -44,16 +45,64 @@ def plan_of(text: str) -> Plan:
     return Plan("a" * 40, None, (step,), (Block(f"Model/{text}", text, text, text),))
 
 
+def all_of(text: str) -> str:
+    gate = {"name": text, "status": text, "observed": {text: text}, "required": text, "message": text}
+    one = Moving(f"Promotion/{text}", text, text, [gate], [(text, 0.25, None)])
+    return markdown(plan_of(text), project=text, moving=[one], problems=[text], notes=[text])
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_values_are_inert_in_markdown(text: str) -> None:
-    shown = markdown(plan_of(text))
-    rows = [line for line in shown.splitlines() if line.startswith("| ")]
-    assert {row.count("|") for row in rows if "~" in row[:4]} == {6}
-    assert len(shown.splitlines()) == len(markdown(plan_of("x")).splitlines())
-    for banned in ("<script", "<img", "](", "://", "<!--", "**bold", "\x1b", "\x00", "\u202e"):
+    shown = all_of(text)
+    assert len(shown.splitlines()) == len(all_of("x").splitlines())
+    cells = [line.count("|") for line in shown.splitlines() if line.startswith("|")]
+    assert cells == [line.count("|") for line in all_of("x").splitlines() if line.startswith("|")]
+    ours = re.compile(r"</?(details|summary|sub)>|^> ", re.MULTILINE)
+    assert "<" not in ours.sub("", shown)
+    for banned in ("](", "://", "<!--", "\x1b", "\x00", "\u202e"):
         assert banned not in shown
+    assert shown.count("**") == all_of("x").count("**")
     assert not re.search(r"@\w|(?<![&\w])#\d|GH-\d|www\.", shown)
     assert "`" not in shown.replace(f"`{'a' * 12}`", "")
+
+
+def test_gates_and_metrics_stand_beside_the_champion_s() -> None:
+    gate = {
+        "name": "champion",
+        "status": "failed",
+        "observed": {"challenger": 0.8, "champion": 0.7512345},
+        "required": "better",
+        "message": "it is worse",
+    }
+    one = Moving(
+        "Promotion/m-production", "1.1.0", "1.0.0", [gate], [("rmse", 0.8, 0.7512345), ("mae", 0.5, None)]
+    )
+    shown = markdown(plan_of("x"), moving=[one])
+    row = next(line for line in shown.splitlines() if line.startswith("| champion |"))
+    assert row == "| champion | ❌ failed | challenger 0.8, champion 0.751235 | better | it is worse |"
+    assert "| metric of the run | 1.1.0 | champion 1.0.0 |" in shown
+    assert "| rmse | 0.8 | 0.751235 |" in shown
+    assert "| mae | 0.5 |  |" in shown
+
+
+def test_a_plan_of_any_size_fits_into_a_comment_and_counts_what_it_leaves_out() -> None:
+    def step(index: int) -> Step:
+        changes = tuple(Change(f"field{i}", "<" * 500, "|" * 500) for i in range(20))
+        return Step(f"x:{index}", f"Model/{index}", "update", "&" * 5000, UpdateExperiment("x", {}), changes)
+
+    gates = [
+        {"name": f"g{i}", "status": "failed", "observed": "_" * 900, "required": "*" * 900, "message": "x"}
+        for i in range(9)
+    ]
+    many = [Moving(f"Promotion/{index}", "1.0.0", None, gates, [("m", 1.0, None)]) for index in range(400)]
+    blocks = tuple(Block(f"Model/{index}", "Ready", "Broken", "`" * 3000) for index in range(300))
+    plan = Plan("a" * 40, None, tuple(map(step, range(300))), blocks)
+    shown = markdown(plan, moving=many, problems=["<" * 2000] * 300)
+    assert MOST_TEXT - 8000 < len(shown) < MOST_TEXT
+    assert "… and 2" in shown
+    assert "300 to update, 300 blocked" in shown
+    assert shown.count("<details>") == shown.count("</details>")
+    assert shown.rstrip().endswith("</sub>")
 
 
 @given(st.text(max_size=40))

@@ -39,7 +39,8 @@ def plan(
     Exit codes: 0 whatever the plan says; 1 documents are broken (the rest is planned all the same); with
     --detailed-exitcode, 2 when there are changes.
     """
-    from mlops.cli.plan_text import lines, markdown
+    from mlops.cli.plan_markdown import of_view
+    from mlops.cli.plan_text import lines
     from mlops.cli.saved_plan import save
     from mlops.planning.context import Options
 
@@ -53,7 +54,7 @@ def plan(
     elif output == "yaml":
         print_yaml(made.to_json())
     elif output == "markdown":
-        print(markdown(made))
+        print(of_view(view, problems=view.loaded.problems), end="")
     else:
         print_lines(lines(made, dirty=view.desired.dirty))
     if out is not None:

@@ -1,14 +1,13 @@
-"""A plan for people: on the terminal, and as Markdown for a pull request."""
+"""A plan for people, on the terminal."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Final
 
 from mlops.cli.output import one_line
-from mlops.planning.plan import Action, Block, Plan, Step
+from mlops.planning.plan import Action, Plan, Step
 
 SYMBOLS: Final[dict[Action, tuple[str, str]]] = {
     "train": ("+", "green"),
@@ -31,8 +30,6 @@ LEGEND: Final = {
     "-": "take away",
     "!": "blocked",
 }
-# What GitHub makes a link of, up to the place where a space of no width breaks it.
-_LINKED: Final = re.compile(r"@|:(?=//)|\bwww(?=\.)|#(?=\d)|\bgh-(?=\d)", re.IGNORECASE)
 MOST_CHANGES: Final = 12  # lines of changes shown of one step
 
 
@@ -88,7 +85,7 @@ def _resource(resource: str, steps: list[Step]) -> Iterator[tuple[str, str]]:
             yield f"      because {one_line(reason)}", "dim"
             for step in equal:
                 varied = {c.field: c.after for c in step.changes if c.field.startswith("parameters.")}
-                shown = "  ".join(f"{f.removeprefix('parameters.')}={_value(v)}" for f, v in varied.items())
+                shown = "  ".join(f"{f.removeprefix('parameters.')}={shorter(v)}" for f, v in varied.items())
                 fingerprint = next((c.after for c in step.changes if c.field == "fingerprint"), "")
                 yield f"      · {str(fingerprint)[:12]}  {shown}", ""
 
@@ -97,69 +94,16 @@ def _changes(step: Step) -> Iterator[tuple[str, str]]:
     shown = [(one_line(change.field), change) for change in step.changes[:MOST_CHANGES]]
     width = max((len(field) for field, _ in shown), default=0)
     for field, change in shown:
-        before = "" if change.before is None else f"{_value(change.before)} → "
-        after = "(none)" if change.after is None else _value(change.after)
+        before = "" if change.before is None else f"{shorter(change.before)} → "
+        after = "(none)" if change.after is None else shorter(change.after)
         yield f"      {field:<{width}}  {before}{after}", ""
     if len(step.changes) > MOST_CHANGES:
         yield f"      … and {len(step.changes) - MOST_CHANGES} more", "dim"
 
 
-def _value(value: Any) -> str:
+def shorter(value: Any) -> str:
+    """A value on one line, cut to 72 characters."""
     text = one_line(str(value))
     if text.startswith("sha256:"):
         return text[:19]
     return text if len(text) <= 72 else text[:69] + "…"
-
-
-def markdown(plan: Plan) -> str:
-    """The plan as GitHub-flavoured Markdown; every value in it is inert."""
-    rows = ["### mlops plan", "", f"Revision `{plan.revision[:12]}`" + _against(plan), ""]
-    if plan.steps:
-        rows += ["| | action | resource | why | changes |", "|---|---|---|---|---|"]
-        rows += [_row(step) for step in plan.steps]
-        rows.append("")
-    if plan.blocked:
-        rows += ["| blocked | condition | why |", "|---|---|---|"]
-        rows += [_blocked_row(block) for block in plan.blocked]
-        rows.append("")
-    rows += [f"**{count(plan)}**", "", f"<sub>plan {inert(plan.digest)}</sub>"]
-    return "\n".join(rows)
-
-
-def _against(plan: Plan) -> str:
-    return f" against `{plan.base[:12]}`, which is in force" if plan.base else "; nothing is in force yet"
-
-
-def _row(step: Step) -> str:
-    shown = [
-        f"{inert(change.field)}: "
-        + ("" if change.before is None else f"{inert(_value(change.before))} → ")
-        + inert("(none)" if change.after is None else _value(change.after))
-        for change in step.changes[:MOST_CHANGES]
-    ]
-    if len(step.changes) > MOST_CHANGES:
-        shown.append(f"… {len(step.changes) - MOST_CHANGES} more")
-    cells = [
-        SYMBOLS[step.action][0],
-        step.action,
-        inert(step.resource),
-        inert(step.reason),
-        "<br>".join(shown),
-    ]
-    return "| " + " | ".join(cells) + " |"
-
-
-def _blocked_row(block: Block) -> str:
-    cells: Iterable[str] = (block.resource, f"{block.condition}: {block.reason}", block.message)
-    return "| " + " | ".join(inert(one_line(cell)) for cell in cells) + " |"
-
-
-def inert(text: Any) -> str:
-    """Text that Markdown and HTML take for nothing but text: no tags, links, mentions, issues or table cells."""
-    cut = _LINKED.sub(
-        "\\g<0>\u200b", one_line(str(text))
-    )  # before escaping, which writes # and digits itself
-    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "\\`*_[]|~":
-        escaped = escaped.replace(sign, f"&#{ord(sign)};")
-    return escaped
