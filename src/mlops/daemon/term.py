@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MOST_HURRIED: Final = 3  # passes in a row that give way to a newer commit; the next one goes through
 SOON: Final = 1.0  # seconds after which a job that was told to end is looked at
+TURN: Final = 30.0  # seconds before a revision that turned to another branch may do so again
 LATER: Final = 10.0  # seconds after which one that goes on, and that no step waits for, is looked at
 
 
@@ -68,6 +69,9 @@ class Term:
     _broken: frozenset[str] = frozenset()  # mistakes of the revision that are told already
     _hurried: int = 0  # passes in a row that gave way to a newer commit
     _soon: float | None = None  # when to look again at what tells nobody that it ended
+    _branch: str = ""  # that is followed
+    _turned: dict[str, float] = field(default_factory=dict)  # until when a revision may not turn to another again
+    _waiting: float | None = None  # when it may
 
     def __post_init__(self) -> None:
         controller = self.controller
@@ -149,7 +153,12 @@ class Term:
         self._offer(view, plan, resting, mark)
         self.wishes.heard()
         beside = (step.work for step in self.beside.steps())
-        world.busy = {work.trial.fingerprint for work in beside if isinstance(work, TrainTrial)}
+        busy = (
+            work.trial.fingerprint if isinstance(work, TrainTrial) else work.run_id
+            for work in beside
+            if isinstance(work, TrainTrial | EvaluateModel)
+        )
+        world.busy = set(filter(None, busy))
         slow = {step.id for step in plan.steps if is_slow(step)}
         quick = without(plan, slow | resting.keys())
         applied, after = Applied(quick, {}, {}), None
@@ -182,10 +191,20 @@ class Term:
     def _settings(self, view: View) -> None:
         source = view.project.spec.source
         self.interval = source.interval
-        self.following.follow(source.branch, source.interval)
+        self.following.follow(self._turn(source.branch, view.snapshot.revision), source.interval)
         self.recorder.redactor = self.controller.redactor
         base = view.planned.plan.base
         self.following.keep(*{sha for sha in (base, view.good, view.snapshot.revision) if sha})
+
+    def _turn(self, branch: str, revision: str) -> str:
+        """The branch to follow: what the revision names, but two that name each other in turns, not in a spin."""
+        now = self.controller.monotonic()
+        self._turned = {sha: until for sha, until in self._turned.items() if now < until}
+        self._waiting = self._turned.get(revision) if branch != self._branch else None
+        if branch != self._branch and self._waiting is None:
+            self._turned[revision] = now + TURN
+            self._branch = branch
+        return self._branch
 
     def _resting(self, plan: Plan, now: float) -> Mapping[str, Rest]:
         others = (asked.planned.plan for asked in self.wishes.training.values())
@@ -290,7 +309,7 @@ class Term:
 
     def due(self) -> float | None:
         """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
-        moments = (self.retries.due(self._tried), self._soon, self.alerts.due(), self._soaked())
+        moments = (self.retries.due(self._tried), self._soon, self._waiting, self.alerts.due(), self._soaked())
         return min((at for at in moments if at is not None), default=None)
 
     def _soaked(self) -> float | None:
