@@ -18,7 +18,7 @@ from mlops.errors import MlopsError, Stalled, Transient, Waiting
 from mlops.looking import Looker
 from mlops.observation.settings import substitute
 from mlops.planning.context import APPLIED_GOOD, Options, marked, revision_in_force
-from mlops.resources import Dataset, Key, Notifier, Project
+from mlops.resources import Dataset, Experiment, Key, Notifier, Project
 from mlops.state import Holder
 from mlops.view import View
 from mlops.workspace import OtherStores
@@ -277,7 +277,41 @@ class Controller(Looker):
             monotonic=self.monotonic,
             pause=self.pause,
             waits=waits or Waits(),
+            as_of=lambda revision, experiment: self._as_of(
+                revision, experiment, progress, check_lease, waits
+            ),
         )
+
+    def _as_of(
+        self,
+        revision: str,
+        experiment: str,
+        progress: Progress,
+        check_lease: Callable[[], None],
+        waits: Waits | None,
+    ) -> World:
+        """The surroundings of one Experiment as they are at another revision, without what MLflow holds of it.
+
+        Raises:
+            Stalled: the revision is not in the repository, or does not declare the Experiment.
+        """
+        from mlops.looking import read_revision
+        from mlops.observation.held import Held
+        from mlops.observation.observed import Ledger, Observed
+        from mlops.planning.planner import make_plan
+        from mlops.view import View
+
+        snapshot, loaded = self._read(revision)
+        found = loaded.resources.get(Key("Experiment", experiment))
+        if not isinstance(found, Experiment) or loaded.project is None:
+            raise Stalled(f"revision {revision[:12]} declares no Experiment/{experiment}", fix="Train anew.")
+        held = Held(loaded)
+        names = set(found.spec.datasets.values())
+        data = [one for key, one in loaded.resources.items() if isinstance(one, Dataset) and key.name in names]
+        desired = read_revision(snapshot, held)
+        observed = Observed(Ledger(), self._datasets(loaded.project, [(one, snapshot) for one in data]))
+        view = View(snapshot, held, desired, observed, make_plan(desired, observed), Options(), None)
+        return self.world(view, progress, check_lease, waits)
 
     def _materialise(self, view: View, experiment: str, name: str, digest: str) -> Materialised:
         from mlops.observation.datasets import materialise_dataset

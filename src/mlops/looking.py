@@ -213,7 +213,7 @@ class Looker(Workspace):
         from mlops.planning.planner import make_plan
 
         seen = self._seen if self._seen is not None and self._seen.view.held is held else None
-        read = seen.read if seen is not None else _read_revision(snapshot, held)
+        read = seen.read if seen is not None else read_revision(snapshot, held)
         self._token = self.tracker.token()
         ledger = self.sight.look(read)
         before = ledger.experiments.get(read.project)
@@ -359,10 +359,11 @@ def _unsure(tags: Mapping[str, str], revision: str, options: Options) -> str | N
     )
 
 
-def _read_revision(snapshot: Snapshot, held: Held) -> Desired:
-    from mlops.observation.revision import read_revision
+def read_revision(snapshot: Snapshot, held: Held) -> Desired:
+    """A revision as planning takes it, before what else decides about what it lacks."""
+    from mlops.observation import revision
 
-    return read_revision(
+    return revision.read_revision(
         snapshot,
         held.loaded,
         held.project,

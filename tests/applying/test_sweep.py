@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlops.applying.sweep import sweep
-from mlops.applying.train import ORIGIN, _wait
+from mlops.applying.train import ORIGIN, wait
 from mlops.applying.world import Waits
 from mlops.errors import Stalled
 from mlops.execution.jobs import JobStatus
@@ -111,5 +111,5 @@ def test_who_lost_the_lease_ends_no_job(tmp_path: Path) -> None:
     around.monotonic = lambda: 0.0
     around.stop.set()
     with pytest.raises(LeaseLost):
-        _wait(around, Step("s", "r", "train", "", DeleteVersion("m", 1)), running, "bad", 1)  # type: ignore[arg-type]
+        wait(around, Step("s", "r", "train", "", DeleteVersion("m", 1)), running, "bad", 1)  # type: ignore[arg-type]
     assert ended == []

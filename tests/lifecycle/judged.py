@@ -9,11 +9,12 @@ from typing import Any
 from git_project import GitProject, document, experiment, promotion
 
 TRAIN = '''\
-import json, os, pathlib
+import json, os, pathlib, random
 out = pathlib.Path(os.environ["MLOPS_OUTPUT"])
 slope = float(os.environ["MLOPS_PARAM_SLOPE"])
 does = os.environ.get("MLOPS_PARAM_DOES", "")
-(out / "metrics.json").write_text(json.dumps({"loss": abs(slope - 2)}))
+loss = abs(slope - 2) + (random.random() if does == "vary" else 0)
+(out / "metrics.json").write_text(json.dumps({"loss": loss}))
 model = out / "model"
 (model / "code").mkdir(parents=True)
 (model / "data").mkdir()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from git_project import GitProject, document
-from judged import base, champion_gate, dataset, fitted, project, promoted, stages, version
+from judged import TRAIN, base, champion_gate, dataset, fitted, project, promoted, stages, version
 
 from mlops.applying.outcomes import Blocked
 from mlops.controller import Controller
@@ -240,3 +240,48 @@ def test_a_model_whose_bytes_are_gone_does_not_come_back(tmp_path: Path, capsys:
     assert it.run("apply") == 3  # known, until somebody says that it was mended
     assert it.run("apply", "--retry-stalled") == 0
     assert aliases(it) == {"dev": int(old.version), "prod": int(old.version)}
+
+
+def several(*kinds: str, gate: dict[str, Any]) -> list[dict[str, Any]]:
+    """A model of each kind, asked for in one stage with one gate."""
+    documents = [
+        document("Dataset", "rows", {"uri": "data/rows.csv", "format": "csv"}),
+        document("Stage", "prod", {"gates": [gate]}),
+    ]
+    for kind in kinds:
+        source = {"experiment": kind, "artifact": "model"}
+        documents += [
+            document("Model", kind, {}),
+            fitted(kind, 1.0, does=kind),
+            document("ModelVersion", f"{kind}-1", {"model": kind, "version": "1.0.0", "source": source}),
+            document("Promotion", kind, {"model": kind, "stage": "prod", "version": "1.0.0"}),
+        ]
+    return documents
+
+
+def test_what_is_trained_again_shows_whether_it_can_be_reproduced(tmp_path: Path, capsys: Any) -> None:
+    it = project(tmp_path / "p", several("steady", "vary", gate={"metric": {"name": "loss", "max": -1}}))
+    assert it.run("apply") == 3
+    # The code has moved on since: what is trained again is what was trained then.
+    it.write("training/train.py", TRAIN.replace("loss = ", "loss = 5 + "))
+    it.declare(several("steady", "vary", gate={"reproducible": {"tolerance": 1e-9}}))
+    it.commit()
+    assert it.run("apply") == 3
+    steady, vary = gates(it, capsys, "steady")["reproducible"], gates(it, capsys, "vary")["reproducible"]
+    assert (steady["status"], vary["status"]) == ("passed", "failed")
+    assert steady["observed"] == {"metric": "loss", "first": 1.0, "again": 1.0, "difference": 0.0}
+    assert 0 < vary["observed"]["difference"] < 1
+    assert vary["observed"]["first"] != vary["observed"]["again"]
+    runs = it.client.search_runs([it.client.get_experiment_by_name("p/vary").experiment_id])
+    first = min(
+        (run for run in runs if "mlops.fingerprint" in run.data.tags), key=lambda run: run.info.start_time
+    )
+    [again] = [run for run in runs if run.data.tags.get("mlops.purpose") == "reproduction"]
+    assert again.data.tags["mlops.reproduces"] == first.info.run_id
+    assert again.info.status == "FINISHED"
+    assert again.info.run_name == f"{first.info.run_name}-again"
+    found = it.json(capsys, "get", "Experiment/vary")
+    [row] = [row for row in found["resources"] if row["name"] == "vary"]
+    shown = [run["runId"] for run in row["status"]["runs"]]
+    assert again.info.run_id not in shown  # it is no trial
+    assert it.json(capsys, "plan")["steps"] == []

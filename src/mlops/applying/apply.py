@@ -27,6 +27,7 @@ from mlops.planning.context import (
     RESOURCE_TAG,
 )
 from mlops.planning.desired import Desired
+from mlops.planning.evidence import Reproduction
 from mlops.planning.plan import Plan, Step
 from mlops.planning.work import (
     BindVersion,
@@ -240,6 +241,9 @@ def claims(world: World, step: Step) -> Claims:
                 return share, thread
             cpu = (spec.resources.cpu if spec.resources else None) or 1
             return share, thread, Claim("local processors", cpu, os.cpu_count() or 1)
+        case EvaluateModel(check=Reproduction()):
+            processors = Claim("local processors", 1, os.cpu_count() or 1)
+            return Claim("evaluating models", 1, EVALUATING), processors
         case EvaluateModel():
             return (Claim("evaluating models", 1, EVALUATING),)
         case MonitorPolicy() | ProposeChange():

@@ -19,7 +19,7 @@ from mlops.applying.world import World
 from mlops.errors import Stalled, Transient
 from mlops.observation.observed import ObservedRun
 from mlops.planning.context import RESOURCE_TAG
-from mlops.planning.evidence import MOST_TEXT, Evidence, Example, Loading, Scoring, find
+from mlops.planning.evidence import MOST_TEXT, Evidence, Example, Loading, Reproduction, Scoring, find
 from mlops.planning.plan import Block, Step
 from mlops.planning.work import EvaluateModel
 from mlops.resources import Experiment, Key, ModelVersion
@@ -60,6 +60,8 @@ def _summary(work: EvaluateModel, known: Evidence) -> str:
             return "has a signature, and accepts its input example"
         case Loading():
             return "can be loaded"
+        case Reproduction():
+            return f"was trained again: {len(known.metrics)} metrics are compared"
         case _:
             assert_never(work.check)
 
@@ -100,6 +102,8 @@ def _look_into(world: World, step: Step, work: EvaluateModel, run: ObservedRun) 
     from mlops.execution.predicting import Refused
 
     try:
+        if isinstance(work.check, Reproduction):
+            return _again(world, step, work, run, blank)
         return _judged(world, step, work, run, blank)
     except Unreadable as error:
         return Failed(error.why)
@@ -131,6 +135,18 @@ def _bytes(world: World, work: EvaluateModel, run: ObservedRun) -> _Found | Bloc
         )
         return _Found(str(work.digest), what)
     return _Found(artifact.digest, None)
+
+
+def _again(
+    world: World, step: Step, work: EvaluateModel, run: ObservedRun, blank: Evidence
+) -> Evidence | Outcome:
+    from mlops.applying.reproduce import Reproduced, reproduce
+
+    told = reproduce(world, step, run, again=work.again)
+    if not isinstance(told, Reproduced):
+        return told
+    failed = _shown(world, told.failed) if told.failed is not None else None
+    return replace(blank, metrics=told.metrics, failed=failed)
 
 
 def _judged(world: World, step: Step, work: EvaluateModel, run: ObservedRun, blank: Evidence) -> Evidence:
@@ -166,6 +182,8 @@ def _judged(world: World, step: Step, work: EvaluateModel, run: ObservedRun, bla
                 with Predictor(model, wants=["prediction"], example=asked, **given) as predictor:
                     predictor.load()
                 return blank
+            case Reproduction():
+                raise TypeError("a run is trained again without loading its model")
             case _:
                 assert_never(work.check)
 

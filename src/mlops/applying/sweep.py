@@ -15,8 +15,8 @@ from mlops.applying.train import ORIGIN
 from mlops.applying.world import World
 from mlops.errors import MlopsError
 from mlops.observation.observed import ObservedRun
-from mlops.planning.runs import FINGERPRINT, MESSAGE, OUTCOME, is_open
-from mlops.planning.work import TrainTrial
+from mlops.planning.runs import FINGERPRINT, MESSAGE, OUTCOME, REPRODUCES, is_open
+from mlops.planning.work import EvaluateModel, TrainTrial
 from mlops.state import LeaseLost
 
 
@@ -29,9 +29,13 @@ def sweep(world: World) -> tuple[str, ...]:
     troubles: list[str] = []
     steps = world.planned.plan.steps
     awaited = {step.work.open_run for step in steps if isinstance(step.work, TrainTrial)}
+    evaluated = {step.work.run_id for step in steps if isinstance(step.work, EvaluateModel)}
     for run in runs.values():
-        ours = FINGERPRINT in run.tags and run.tags.get(ORIGIN) == world.origin
-        if ours and is_open(run) and run.run_id not in awaited and run.tags[FINGERPRINT] not in world.busy:
+        copied = run.tags.get(REPRODUCES)
+        wanted_as = run.tags.get(FINGERPRINT) or copied
+        ours = wanted_as is not None and run.tags.get(ORIGIN) == world.origin
+        waited_for = run.run_id in awaited or copied in evaluated or wanted_as in world.busy
+        if ours and is_open(run) and not (waited_for or (copied is not None and None in evaluated)):
             try:
                 _close(world, run)
             except LeaseLost:

@@ -92,7 +92,7 @@ def _state_now(world: World, experiment: Experiment, trial: Trial) -> TrialState
     """Where the trial stands by now: since it was planned, maybe hours ago, another machine may have trained it."""
     world.check_lease()
     name = world.desired.ledger_name(experiment.metadata.name)
-    runs = world.tracker.runs_tagged(_experiment_id(world, experiment), name, FINGERPRINT, trial.fingerprint)
+    runs = world.tracker.runs_tagged(experiment_id(world, experiment), name, FINGERPRINT, trial.fingerprint)
     return RunIndex.of(runs).state(trial, hold=False)
 
 
@@ -127,8 +127,8 @@ def _attempt(
             return _never_began(world, experiment, task.trial, run_id, attempt, error)
         if world.stop.is_set():
             return Left("stopped before it was begun")
-        _begin(world, experiment, task, executor, run_id, environment)
-    status = _wait(world, step, executor, run_id, tried + 1)
+        begin(world, experiment, task, executor, run_id, environment)
+    status = wait(world, step, executor, run_id, tried + 1)
     if status is None:
         return Left(f"run {run_id} goes on; the next apply takes it up")
     return collect(world, task, executor, run_id, status)
@@ -154,7 +154,7 @@ def _never_began(
 
 def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) -> str:
     world.check_lease()
-    experiment_id = _experiment_id(world, experiment)
+    place = experiment_id(world, experiment)
     snapshot = world.snapshot_of(experiment.key)
     tags = {
         RESOURCE_TAG: str(experiment.key),
@@ -173,12 +173,10 @@ def _create(world: World, experiment: Experiment, trial: Trial, attempt: int) ->
         **{DATASET_DIGEST + item.role: item.digest for item in trial.data},
     }
     world.check_lease()
-    return world.tracker.create_run(
-        experiment_id, name=trial.run_name(attempt), tags=tags, parameters={}, inputs=()
-    )
+    return world.tracker.create_run(place, name=trial.run_name(attempt), tags=tags, parameters={}, inputs=())
 
 
-def _begin(
+def begin(
     world: World,
     experiment: Experiment,
     task: Task,
@@ -200,7 +198,8 @@ def _begin(
     executor.start(job)
 
 
-def _experiment_id(world: World, experiment: Experiment) -> str:
+def experiment_id(world: World, experiment: Experiment) -> str:
+    """The id of an experiment in MLflow, made where it is not there yet."""
     name = world.desired.ledger_name(experiment.metadata.name)
     known = world.observed.ledger.experiments.get(name)
     if known is not None:
@@ -268,7 +267,7 @@ def _job(
     run = world.run(run_id)
     given |= world.tracker.child_environment(
         run_id,
-        _experiment_id(world, experiment),
+        experiment_id(world, experiment),
         world.desired.ledger_name(experiment.metadata.name),
         requirements=environment.lock.splitlines(),
         run_tags=run.tags if run is not None else {},
@@ -284,7 +283,7 @@ def _job(
     )
 
 
-def _wait(world: World, step: Step, executor: Executor, run_id: str, attempt: int) -> JobStatus | None:
+def wait(world: World, step: Step, executor: Executor, run_id: str, attempt: int) -> JobStatus | None:
     """The job's end, or None when it is not to be waited for."""
     began = world.monotonic()
     while True:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from mlops.applying.outcomes import Outcome
 from mlops.data import Materialised
+from mlops.errors import Stalled
 from mlops.execution.jobs import Executor
 from mlops.observation.observed import Observed, ObservedDataset, ObservedRun, ObservedVersion
 from mlops.planning.desired import Desired
@@ -104,6 +105,8 @@ class World:
     versions: dict[str, dict[int, ObservedVersion]] = field(default_factory=dict)  # fresh ones, by model
     bound: dict[str, tuple[str, int]] = field(default_factory=dict)  # by ModelVersion name
     artifacts: dict[tuple[str, str], Artifact | None] = field(default_factory=dict)
+    # the surroundings of one Experiment, by its name, as they are at another revision
+    as_of: Callable[[str, str], World] = field(default=lambda revision, experiment: _nowhere(revision))
 
     def run(self, run_id: str) -> ObservedRun | None:
         """The run as this apply left it, as planning saw it, or as MLflow has it."""
@@ -146,3 +149,7 @@ class World:
         if (run_id, name) not in self.artifacts:
             self.artifacts[run_id, name] = self.tracker.artifact(run_id, name)
         return self.artifacts[run_id, name]
+
+
+def _nowhere(revision: str) -> World:
+    raise Stalled(f"revision {revision[:12]} cannot be read here", fix="Fetch it")

@@ -70,7 +70,20 @@ class Loading:
         return ["loads", self.stage, self.since]
 
 
-Check = Scoring | Example | Loading
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What training again, from what is recorded of the model's run, comes to."""
+
+    @property
+    def label(self) -> str:
+        return "reproduction"
+
+    @property
+    def identity(self) -> list[str]:
+        return ["reproduction"]
+
+
+Check = Scoring | Example | Loading | Reproduction
 
 
 @dataclass(frozen=True, slots=True)

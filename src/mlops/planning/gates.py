@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from mlops.observation.observed import ObservedDataset, ObservedRun
-from mlops.planning.evidence import Check, Evidence, Example, Scoring
+from mlops.planning.evidence import Check, Evidence, Example, Reproduction, Scoring
 from mlops.planning.metrics import NAMES, metric_named
 from mlops.planning.plan import UNKNOWN, Block
 from mlops.planning.soaking import Soaking, soaked
@@ -146,9 +146,7 @@ def _evaluate(stage: Stage, gate: Any, case: Case) -> GateResult:
         case SignatureGate():
             return _signature(case)
         case ReproducibleGate(reproducible=rule):
-            required = f"metrics within {rule.tolerance:g} when trained again"
-            what = "this release cannot train a version again, so it blocks"
-            return GateResult("reproducible", "error", None, required, what)
+            return _reproducible(rule.tolerance, case)
         case _:
             raise TypeError(f"there is no gate {type(gate).__name__}")
 
@@ -336,6 +334,46 @@ def _signature(case: Case) -> GateResult:
         return GateResult("signature", "failed", found.failed, required, found.failed, found.to_json())
     what = "it has both, and accepts its example"
     return GateResult("signature", "passed", what, required, what, found.to_json())
+
+
+def _reproducible(tolerance: float, case: Case) -> GateResult:
+    name, required = "reproducible", f"metrics within {tolerance:g} when trained again"
+    check = Reproduction()
+    if case.model is None:
+        return GateResult(name, "pending", UNKNOWN, required, "known when the run has finished")
+    found = case.model.evidence(check)
+    if found is None:
+        what = f"{case.model.name} is not trained again yet; {MADE_BY}"
+        return GateResult(name, "pending", UNKNOWN, required, what, lacks=((False, check),))
+    if found.failed is not None:
+        return GateResult(name, "failed", found.failed, required, found.failed, found.to_json())
+    if found.error is not None or case.run is None:
+        what = f"{case.model.name} cannot be trained again: {found.error or 'its run is not there'}"
+        return GateResult(name, "error", None, required, what, found.to_json())
+    first = {metric: case.run.metrics.get(metric, math.nan) for metric in found.metrics}
+    apart = {metric: difference(first[metric], again) for metric, again in found.metrics.items()}
+    worst = max(apart, key=lambda metric: (apart[metric], metric), default=None)
+    if worst is None:
+        what = "its run logged no metric to compare"
+        return GateResult(name, "error", None, required, what, found.to_json())
+    passed = apart[worst] <= tolerance
+    observed = {
+        "metric": worst,
+        "first": _shown(first[worst]),
+        "again": _shown(found.metrics[worst]),
+        "difference": _shown(apart[worst]),
+    }
+    message = f"{worst} was {first[worst]:.9g}, and is {found.metrics[worst]:.9g} when trained again"
+    message += "" if passed else f", more than {tolerance:g} from it"
+    return GateResult(name, "passed" if passed else "failed", observed, required, message, found.to_json())
+
+
+def difference(first: float, again: float) -> float:
+    """How far two values of a metric are apart: NaN and NaN, and equal infinities, are not."""
+    if first == again or (math.isnan(first) and math.isnan(again)):
+        return 0.0
+    apart = abs(first - again)
+    return math.inf if math.isnan(apart) else apart
 
 
 def _shown(value: float) -> float | str:

@@ -23,6 +23,9 @@ STALLED: Final = "mlops.stalled"  # on a failed run: another attempt fails as we
 DATASET_DIGEST: Final = "mlops.digest."
 ENVIRONMENT: Final = "mlops.environment"
 CODE: Final = "mlops.code"
+PURPOSE: Final = "mlops.purpose"  # of a run that is no trial
+REPRODUCTION: Final = "reproduction"  # such a purpose: another run was trained again
+REPRODUCES: Final = "mlops.reproduces"  # the id of that run
 
 
 @dataclass(frozen=True, slots=True)

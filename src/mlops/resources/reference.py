@@ -39,7 +39,6 @@ NOT_YET: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "Stage": {
         "spec.approvals": "No approval can be checked, so a stage that asks for one blocks every promotion.",
-        "spec.gates[].reproducible": "Blocks with `GateNotAvailable`.",
     },
 }
 

@@ -108,7 +108,9 @@ class ChampionComparison(Section):
 class Reproduction(Section):
     """A second training from the recorded inputs."""
 
-    tolerance: Annotated[Number, Field(ge=0)] = Field(description="How far metrics may differ.")
+    tolerance: Annotated[Number, Field(ge=0)] = Field(
+        description="How far each metric may be from what it was, as an absolute number."
+    )
 
 
 class MetricGate(Section):
