@@ -233,12 +233,15 @@ class Controller(Looker):
         Only the holder of the lease may call it.
         """
         from mlops.applying.apply import record_asked, record_revision
+        from mlops.applying.propose import take_back_orphans
 
         if not world.stop.is_set():
             world.check_lease()
             self.tracker.prepare()
             record_asked(world)
             record_revision(world)
+            for trouble in take_back_orphans(world):
+                self.on_warning(trouble)
 
     def world(
         self, view: View, progress: Progress, check_lease: Callable[[], None], waits: Waits | None
@@ -272,6 +275,7 @@ class Controller(Looker):
             repository=self.repository,
             folder=view.snapshot.root,
             desk=lambda: self.desk(view.project),
+            planned_at=lambda commit: self.aside(commit).planned,
             check_lease=check_lease,
             now=self.now,
             monotonic=self.monotonic,

@@ -49,6 +49,7 @@ class Looker(Workspace):
     _token: str | None = None  # of the MLflow store, before the last look
     _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
     _beside: Mapping[str, _Seen] = MappingProxyType({})  # what was seen of proposals
+    _moved: Mapping[str, str] = MappingProxyType({})  # by commit of a proposal: why it is to be looked at again
 
     def close(self) -> None:
         """Close the stores, and forget what was seen in them."""
@@ -143,11 +144,14 @@ class Looker(Workspace):
         from mlops.observation.policies import Training
         from mlops.planning.runs import best
 
+        self._moved = self._overtaken(view)
         found: dict[str, View] = {}
         trainings: dict[str, Training] = {}
         for policy in view.observed.policies.values():
             for action in policy.record.actions:
                 if action.state != "training" or not action.commit or not action.experiment:
+                    continue
+                if action.commit in self._moved:
                     continue
                 try:
                     asked = self._aside(action.commit, action.experiment)
@@ -176,6 +180,41 @@ class Looker(Workspace):
         self._beside = {commit: seen for commit, seen in self._beside.items() if commit in found}
         return found
 
+    def _overtaken(self, view: View) -> dict[str, str]:
+        """The proposals that what was committed since, or somebody at their branch, has overtaken; by commit."""
+        from mlops.source.publishing import overtaken
+
+        head = view.desired.revision
+        found: dict[str, str] = {}
+        if view.desired.dirty or not head or view.refused is not None:
+            return found
+        versions = view.planned.graph.versions
+        now: dict[tuple[str, str | None, str], str | None] = {}
+        for name, policy in view.observed.policies.items():
+            resource = view.desired.resources.get(Key("MonitoringPolicy", name))
+            model = resource.spec.model if isinstance(resource, MonitoringPolicy) else ""
+            for action in policy.record.actions:
+                if not action.standing or not action.commit or not action.branch:
+                    continue
+                asked = (action.commit, self.repository.tip(action.branch), head)
+                if asked not in self._asked:
+                    self._asked[asked] = overtaken(self.repository, action.commit, action.branch, head)
+                why = now[asked] = self._asked[asked]
+                if why is None and action.type == "retrain" and action.version in versions.get(model, {}):
+                    why = f"{action.version} was declared by somebody else"
+                if why is not None:
+                    found[action.commit] = why
+        self._asked = now
+        return found
+
+    def aside(self, commit: str) -> View:
+        """The whole view of another revision, without forgetting what was seen of the one that counts."""
+        mine, self._seen = self._seen, None
+        try:
+            return self.look(commit)
+        finally:
+            self._seen = mine
+
     def _aside(self, commit: str, experiment: str) -> View:
         """The training of a proposal, without forgetting what was seen of the revision that counts."""
         mine, self._seen = self._seen, self._beside.get(commit)
@@ -186,6 +225,11 @@ class Looker(Workspace):
             return view
         finally:
             self._seen = mine
+
+    @cached_property
+    def _asked(self) -> dict[tuple[str, str | None, str], str | None]:
+        """Of proposals, what they had been overtaken by: by commit, tip of the branch and head."""
+        return {}
 
     @property
     def trainings(self) -> Mapping[str, Training]:
@@ -299,7 +343,7 @@ class Looker(Workspace):
 
         found = [r for key in keys if isinstance(r := loaded.resources[key], MonitoringPolicy)]
         schedules = [(one.metadata.name, one.spec.schedule) for one in found]
-        return observe_policies(schedules, self.state.all(RECORDS), self.now(), self._trainings)
+        return observe_policies(schedules, self.state.all(RECORDS), self.now(), self._trainings, self._moved)
 
     def _datasets(
         self, project: Project, datasets: Iterable[tuple[Dataset, Snapshot]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from forking import Forks
 from git_project import document, promotion, version
 from monitored import RETRAIN, SHIFT, Watched, documents, policy, rows
@@ -136,4 +137,116 @@ def test_a_promotion_is_followed_and_a_rollback_proposed(watched: Callable[..., 
     assert it.actions()[1:] == [("rollback", "inputs", "proposed")]
     (branch,) = it.branches()
     assert "version: 1.0.0" in it.project.git("diff", "main", branch)
+    it.at_rest()
+
+
+def test_late_data_that_takes_a_firing_back_withdraws_what_it_asked_for(
+    watched: Callable[..., Watched],
+) -> None:
+    it = watched(RECENT, policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    assert it.actions() == [("retrain", "inputs", "proposed")]
+    for day in range(3, 6):
+        it.score(day)
+    said = it.apply()
+    assert "not proposed any more" in said
+    assert it.actions() == [("retrain", "inputs", "dropped")]
+    assert it.branches() == {}
+    it.at_rest()
+    it.lose_state()
+    it.apply()
+    assert it.branches() == {}
+
+
+def test_a_retraining_that_is_held_back_is_not_held_for_ever(watched: Callable[..., Watched]) -> None:
+    waits = policy(actions=[{"on": ["inputs"], "retrain": FRESH}], decide={"warmup": 9})
+    it = watched(RECENT, waits)
+    it.apply()
+    assert it.actions() == [("retrain", "inputs", "blocked")]
+    for day in range(3, 6):
+        it.score(day)
+    it.apply()
+    assert it.actions() == [("retrain", "inputs", "dropped")]
+    it.at_rest()
+
+
+def test_a_proposal_that_was_overtaken_is_made_anew_and_trains_nothing_twice(
+    watched: Callable[..., Watched],
+) -> None:
+    it = watched(RECENT, policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    before = it.project.git("rev-parse", BRANCH)
+    it.project.write("README.md", "beside it\n")
+    it.project.commit("nothing of this")
+    assert "propose" not in it.apply()
+    assert it.project.git("rev-parse", BRANCH) == before
+    path = it.root / "resources/all.yaml"
+    path.write_text("# more about it\n" + path.read_text())
+    it.project.commit("a comment")
+    said = it.apply()
+    assert "✓ train" not in said
+    assert it.actions() == [("retrain", "inputs", "proposed")]
+    assert it.project.git("rev-parse", f"{BRANCH}^") == it.project.git("rev-parse", "main")
+    assert "rmse" in it.project.git("log", "-1", "--format=%B", BRANCH)
+    assert [len(commits) for commits in it.branches().values()] == [1]
+
+    it.project.write("resources/mine.yaml", yaml.safe_dump(version("1.1.0")))
+    it.project.commit("mine")
+    it.apply()
+    assert list(it.branches()) == ["mlops/promotion/m-prod/1.2.0"]
+    assert it.actions() == [("retrain", "inputs", "proposed")]
+    it.at_rest()
+
+
+def test_a_proposal_is_withdrawn_when_another_version_is_asked_for(watched: Callable[..., Watched]) -> None:
+    it = watched(RECENT, version("1.0.1"), policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    text = (it.root / "resources/all.yaml").read_text()
+    head, _, rest = text.partition("kind: Promotion")
+    (it.root / "resources/all.yaml").write_text(head + "kind: Promotion" + rest.replace("1.0.0", "1.0.1", 1))
+    it.project.commit("another one")
+    said = it.apply()
+    assert "asks for 1.0.1 now" in said
+    assert it.branches() == {}
+    it.at_rest()
+
+
+def test_what_a_policy_proposed_goes_with_the_policy(watched: Callable[..., Watched]) -> None:
+    it = watched(RECENT, policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    text = (it.root / "resources/all.yaml").read_text()
+    (it.root / "resources/all.yaml").write_text(text.replace("kind: MonitoringPolicy", "kind: Nonsense"))
+    it.project.commit("broken")
+    it.apply(1)
+    assert list(it.branches()) == [BRANCH]
+    documents = [one for one in yaml.safe_load_all(text) if one["kind"] != "MonitoringPolicy"]
+    it.project.declare(documents)
+    it.project.commit("no policy")
+    it.apply()
+    assert it.branches() == {}
+    it.at_rest()
+
+
+def test_a_branch_that_was_deleted_is_an_answer(watched: Callable[..., Watched]) -> None:
+    it = watched(RECENT, policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    it.project.git("branch", "-D", BRANCH)
+    it.apply()
+    assert it.branches() == {}
+    assert it.actions() == [("retrain", "inputs", "dropped")]
+    it.at_rest()
+
+
+def test_what_people_commit_on_a_proposal_is_theirs_whatever_happens(watched: Callable[..., Watched]) -> None:
+    it = watched(RECENT, policy(actions=[{"on": ["inputs"], "retrain": FRESH}]))
+    it.apply()
+    it.project.git("checkout", "-q", BRANCH)
+    it.project.write("notes.md", "mine\n")
+    theirs = it.project.commit("mine")
+    it.project.git("checkout", "-q", "main")
+    for day in range(3, 6):
+        it.score(day)
+    said = it.apply()
+    assert "stays, as somebody else works on it" in said
+    assert it.project.git("rev-parse", BRANCH) == theirs
     it.at_rest()

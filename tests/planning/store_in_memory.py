@@ -84,6 +84,7 @@ class Memory:
             repository=None,  # type: ignore[arg-type]
             folder="",
             desk=None,  # type: ignore[arg-type]
+            planned_at=None,  # type: ignore[arg-type]
             check_lease=lambda: None,
             now=self.now,
             monotonic=self.now,

@@ -19,7 +19,7 @@ from mlops.resources.loading import Loaded, load
 from mlops.resources.monitoring_policy import MonitoringPolicy
 from mlops.resources.promotion import Promotion
 from mlops.source.proposing import Author, commit
-from mlops.source.publishing import Standing, standing
+from mlops.source.publishing import merged
 from mlops.source.repository import Repository
 from mlops.source.snapshot import GitSnapshot
 
@@ -110,7 +110,7 @@ def test_once_it_is_merged_it_is_moot_and_the_way_back_can_be_proposed(repositor
     git(repository.root, "commit", "-qm", "Squashed")
     head = repository.head()
     assert head is not None
-    assert standing(repository, head, proposal.branch, author=AUTHOR) is Standing.MERGED
+    assert merged(repository, head, proposal.branch)
     assert isinstance(retrained(repository, head), Moot)
     loaded, texts = seen(repository, head)
     assert isinstance(rollback(loaded, texts, "loan-production", "1.9.0", EVIDENCE), Moot)  # 1.10.0 is gone

@@ -16,11 +16,11 @@ from git_server import GitServer
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.source.mirror import Mirror
 from mlops.source.proposing import Author, LeftAlone, commit
-from mlops.source.publishing import Standing, origin, push, standing
+from mlops.source.publishing import is_ours, merged, origin, overtaken, push, withdraw
 from mlops.source.remote import Remote
 from mlops.source.repository import Repository
 
-BRANCH = "mlops/retrain-loan"
+BRANCH = "mlops/promotion/loan/1.1.0"
 AUTHOR = Author("Acme Inc.", "mlops@acme.example")
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILES = {
@@ -165,8 +165,9 @@ def test_what_people_did_to_the_branch_is_left_alone(repository, project, git, h
     with pytest.raises(LeftAlone, match="somebody else" if how != "checkout" else "checked out"):
         make(repository, git(project, "rev-parse", "main"), files={"mlops.yaml": "kind: Else\n"})
     assert git(project, "rev-parse", BRANCH) == theirs
-    expected = Standing.OPEN if how == "checkout" else Standing.THEIRS
-    assert standing(repository, git(project, "rev-parse", "main"), BRANCH, author=AUTHOR) is expected
+    assert is_ours(repository, BRANCH, None, author=AUTHOR, environ={}) is (how == "checkout")
+    assert not withdraw(repository, BRANCH, None, author=AUTHOR, environ={})
+    assert git(project, "rev-parse", BRANCH) == theirs
 
 
 def test_a_project_in_a_folder_is_edited_there(repository, project, git):
@@ -217,8 +218,8 @@ from pathlib import Path
 from mlops.source.proposing import Author, commit
 from mlops.source.repository import Repository
 files = {"mlops.yaml": "kind: Project # changed\\n", "a/b/new.yaml": "kind: New\\n"}
-commit(Repository.discover(Path(sys.argv[1])), sys.argv[2], files, branch="mlops/retrain-loan", message="Train again",
-       author=Author("mlops", "mlops@localhost"), at=datetime(2026, 3, 1, tzinfo=UTC))
+commit(Repository.discover(Path(sys.argv[1])), sys.argv[2], files, branch="mlops/promotion/loan/1.1.0",
+       message="Train again", author=Author("mlops", "mlops@localhost"), at=datetime(2026, 3, 1, tzinfo=UTC))
 """
 KILLER = """#!/bin/sh
 echo >> {count}
@@ -281,18 +282,16 @@ def pushed(clone: Repository, **environ: str) -> str:
     return push(clone, BRANCH, remote, author=AUTHOR, environ={**os.environ, **environ})
 
 
-def stands(clone: Repository, base: str) -> Standing:
-    return standing(clone, base, BRANCH, author=AUTHOR, remote=origin(clone), environ=os.environ)
+def withdrawn(clone: Repository) -> bool:
+    return withdraw(clone, BRANCH, origin(clone), author=AUTHOR, environ=os.environ)
 
 
 def test_a_proposal_is_pushed_and_again_and_over_our_own_last_one(clone, project, git):
     git(clone.root, "config", "push.followTags", "true")
     git(clone.root, "tag", "-a", "v1", "-m", "v1")
     base = head(git, project)
-    assert stands(clone, base) is Standing.GONE
     first = make(clone, base)
     assert pushed(clone) == pushed(clone) == first
-    assert stands(clone, base) is Standing.OPEN
     second = make(clone, base, files={"mlops.yaml": "kind: Else\n"})
     assert pushed(clone) == second
     listed = git(bare_of(clone), "for-each-ref", "--format=%(refname) %(objectname)")
@@ -321,14 +320,42 @@ def test_what_people_pushed_to_a_proposal_is_left_alone(clone, project, git, tmp
     with pytest.raises(LeftAlone, match="at the host"):
         pushed(clone)
     assert git(bare_of(clone), "rev-parse", BRANCH) == theirs
-    assert stands(clone, base) is Standing.THEIRS
+    assert not withdrawn(clone)
+    assert git(bare_of(clone), "rev-parse", BRANCH) == theirs
+    assert clone.tip(BRANCH) is not None
+
+
+def test_a_withdrawn_proposal_is_gone_here_and_at_the_host_and_again_nothing_happens(clone, project, git):
+    make(clone, head(git, project))
+    pushed(clone)
+    assert withdrawn(clone)
+    assert clone.tip(BRANCH) is None
+    assert git(bare_of(clone), "for-each-ref", "refs/heads/mlops") == ""
+    assert withdrawn(clone)
+
+
+def test_one_that_was_killed_between_host_and_clone_is_withdrawn_by_the_next(clone, project, git):
+    make(clone, head(git, project))
+    pushed(clone)
+    git(bare_of(clone), "update-ref", "-d", f"refs/heads/{BRANCH}")
+    assert withdrawn(clone)
+    assert clone.tip(BRANCH) is None
+
+
+def test_a_proposal_is_overtaken_by_edits_of_its_files_only(repository, project, git):
+    sha = make(repository, head(git, project))
+    assert overtaken(repository, sha, BRANCH, head(git, project)) is None
+    assert overtaken(repository, sha, BRANCH, moved_on(git, project)) is None
+    assert "changed" in str(overtaken(repository, sha, BRANCH, moved_on(git, project, "mlops.yaml")))
+    git(project, "branch", "-D", BRANCH)
+    assert "deleted" in str(overtaken(repository, sha, BRANCH, head(git, project)))
 
 
 @pytest.mark.parametrize("how", ["merge", "squash", "rebase"])
 @pytest.mark.parametrize("deleted", [False, True])
 def test_a_merged_proposal_is_known_however_it_was_merged(clone, project, git, tmp_path, how, deleted):
     base = head(git, project)
-    make(clone, base)
+    sha = make(clone, base)
     pushed(clone)
     git(tmp_path, "clone", "-q", str(bare_of(clone)), "person")
     person = tmp_path / "person"
@@ -342,8 +369,10 @@ def test_a_merged_proposal_is_known_however_it_was_merged(clone, project, git, t
         git(person, "cherry-pick", f"origin/{BRANCH}")
     git(person, "push", "-q", "origin", "main", *([f":{BRANCH}"] if deleted else []))
     git(clone.root, "fetch", "-q", "origin", "main")
-    assert stands(clone, head(git, person)) is Standing.MERGED
-    assert stands(clone, base) is (Standing.GONE if deleted else Standing.OPEN)
+    assert merged(clone, head(git, person), sha)
+    assert "merged" in str(overtaken(clone, sha, BRANCH, head(git, person)))
+    assert not merged(clone, base, sha)
+    assert withdrawn(clone)
 
 
 def test_a_mirror_proposes_to_the_repository_that_it_follows(clone, project, git, tmp_path):
@@ -355,10 +384,10 @@ def test_a_mirror_proposes_to_the_repository_that_it_follows(clone, project, git
     remote, seen = mirror.remote, {"author": AUTHOR, "environ": os.environ}
     assert push(repository, BRANCH, remote, **seen) == sha
     assert git(bare_of(clone), "rev-parse", BRANCH) == sha
-    (mirror.folder / "refs/heads/mlops/retrain-loan.lock").touch()
+    (mirror.folder / "refs/heads/mlops/promotion/loan/1.1.0.lock").touch()
     assert mirror.fetch("main") == base
     assert repository.tip(BRANCH) == sha
-    assert standing(repository, base, BRANCH, remote=remote, **seen) is Standing.OPEN
+    assert is_ours(repository, BRANCH, remote, **seen)
     assert make(repository, base, files={"mlops.yaml": "kind: Else\n"}) != sha
 
 
@@ -389,7 +418,7 @@ def test_what_the_host_refuses_is_said_without_the_token(clone, project, git):
     with pytest.raises(Transient, match="does not answer"):
         pushed(clone)
     with pytest.raises(Transient):
-        stands(clone, head(git, project))
+        withdrawn(clone)
 
 
 def test_a_push_that_somebody_was_quicker_than_is_tried_again(clone, project, git, tmp_path, monkeypatch):

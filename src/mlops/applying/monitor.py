@@ -38,7 +38,8 @@ if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the 
 SUMMARIES: Final = "summaries"  # namespace of the state
 REPORT: Final = "report.html"
 _TRAIN: Final = "train"
-_SETTLED: Final = ("sent", "failed", "past", "training", "proposed", "dropped")
+_SETTLED: Final = ("sent", "failed", "past", "training", "proposed", "moot", "merged", "dropped")
+_OPEN: Final = ("due", "blocked", "training", "proposed")
 
 
 def monitor(world: World, step: Step, work: MonitorPolicy) -> Outcome:
@@ -276,7 +277,8 @@ class _Evaluating:
         if known is None:
             others = [one.evaluation.end for one in self.kept.windows.values() if one.version != self.number]
             proposed = any(
-                one.version == self.number and one.state == "proposed" for one in self.record.actions
+                one.version == self.number and one.state in ("proposed", "merged")
+                for one in self.record.actions
             )
             known = Watched(self.number, max(others, default=None), proposed)
             self.kept.watched[self.number] = known
@@ -311,6 +313,7 @@ class _Evaluating:
                 why = "it had cleared before the policy was first evaluated"
                 action = replace(action, state="dropped", message=why)
             known[one.id] = action
+        known = {id: self._settled(action, decision) for id, action in known.items()}
         if assessed.future or assessed.undated:
             standing["message"] += (
                 f"; {assessed.future} rows from the future and {assessed.undated} without a time are left out"
@@ -323,6 +326,22 @@ class _Evaluating:
             rows=assessed.order.files if assessed.order is not None else (),
             **standing,
         )
+
+    def _settled(self, action: PolicyAction, decision: Decision) -> PolicyAction:
+        """The action, moot where its firing is none any more, or where another version is watched by now."""
+        if action.type == "alert" or action.state not in _OPEN:
+            return action
+        if action.watched != self.number:
+            if action.state != "blocked":
+                return action  # whether it is asked for elsewhere by now is seen from its edits
+            return replace(action, state="dropped", message=f"{self.number} is watched now")
+        firing = (action.check, action.window)
+        fired = any((one.check, one.window) == firing for one in decision.transitions if one.turn == "fired")
+        known = any(window.evaluation.start == action.window for window in self.kept.of(self.number))
+        if fired or not known:
+            return action
+        state = "moot" if action.branch is not None else "dropped"
+        return replace(action, state=state, message="its firing was taken back by late data or a new policy")
 
     def _messages(self, found: Evaluated) -> Mapping[str, Mapping[str, bytes]]:
         """The rows of the outbox for alerts that nobody was told of yet."""

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from mlops.applying.monitored import Kept, moment
 from mlops.applying.outcomes import Done, Outcome
+from mlops.applying.request_text import request_text
 from mlops.applying.world import World
-from mlops.errors import Stalled
+from mlops.applying.writing_back import Written, show, take_back, write
+from mlops.errors import MlopsError, Stalled
 from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
 from mlops.planning.context import VERSION_TAG
 from mlops.planning.experiments import MOVED
@@ -20,6 +22,7 @@ from mlops.planning.plan import Step
 from mlops.planning.stays import history
 from mlops.planning.work import ProposeChange
 from mlops.resources import Experiment, Key, Model, MonitoringPolicy
+from mlops.state import LeaseLost
 
 if TYPE_CHECKING:
     from mlops.proposing.proposal import Evidence, Moot, Proposal
@@ -41,6 +44,32 @@ def propose(world: World, step: Step, work: ProposeChange) -> Outcome:
     return _Proposing(world, resource, record, action, Kept.read(world.state, work.policy)).run(work.run_id)
 
 
+def take_back_orphans(world: World) -> tuple[str, ...]:
+    """Withdraw what policies proposed that git does not declare any more; gives what could not be done yet."""
+    if world.desired.prune_refused is not None or world.desired.invalid:
+        return ()  # what is absent may only be broken
+    troubles: list[str] = []
+    for name, raw in world.state.all(RECORDS).items():
+        key, record = Key("MonitoringPolicy", name), PolicyRecord.decode(raw)
+        if key in world.desired.resources:
+            continue
+        for action in record.actions:
+            if action.branch is None or not (action.standing or action.state == "moot"):
+                continue
+            reason = f"{key} is not declared any more"
+            try:
+                world.check_lease()
+                take_back(world.desk(), action.branch, reason)
+            except LeaseLost:
+                raise
+            except MlopsError as error:
+                troubles.append(f"{action.branch} cannot be withdrawn yet: {error}")
+                continue
+            record = record.with_action(replace(action, state="dropped", message=reason))
+            world.state.put_many(RECORDS, {name: record.encode()})
+    return tuple(troubles)
+
+
 @dataclass(slots=True)
 class _Proposing:
     world: World
@@ -50,32 +79,84 @@ class _Proposing:
     kept: Kept
 
     def run(self, run_id: str | None) -> Outcome:
-        from mlops.applying.writing_back import Written, show
+        action = self.action
+        if action.state == "moot":
+            return self._take_back(action.message)
+        if run_id is not None and run_id == self._watched_run():
+            return self._take_back(
+                "there is nothing new to train on: code, parameters and data are those it was trained with"
+            )
+        if run_id is not None:
+            proposal, base = self._trained(run_id)
+            return self._shown(proposal, self._commit(proposal, base), run_id)
+        if action.standing:
+            return self._again()
+        return self._made(self._proposal())
+
+    def _made(self, made: Proposal | Moot) -> Outcome:
+        """Write a proposal on the revision that is looked at; a retraining is trained before it is shown."""
         from mlops.proposing.proposal import Moot
 
-        world, action = self.world, self.action
-        if run_id is not None:
-            if run_id == self._watched_run():
-                why = "there is nothing new to train on: code, parameters and data are those it was trained with"
-                self._keep(replace(action, state="dropped", run_id=run_id, message=why))
-                return Done(f"not proposed: {why}")
-            proposal, base = self._trained(run_id)
-            sha = self._commit(proposal, base)
-        else:
+        if isinstance(made, Moot):
+            return self._take_back(made.reason)
+        sha = self._commit(made, self.world.desired.revision)
+        self.action = replace(self.action, branch=made.branch, commit=sha, version=made.version)
+        if self.action.type == "retrain":
+            self._keep(replace(self.action, state="training", experiment=made.experiment))
+            return Done(f"{made.title}, on {made.branch}; it is trained there")
+        return self._shown(made, sha, None)
+
+    def _again(self) -> Outcome:
+        """Look again at a proposal that was overtaken: by its merge, by its refusal, or by other changes."""
+        from mlops.proposing.proposal import Moot
+        from mlops.source.publishing import merged
+
+        action, repository, head = self.action, self.world.repository, self.world.desired.revision
+        branch = action.branch or ""
+        tip = repository.tip(branch)
+        if merged(repository, head, tip or action.commit or head):
+            self._close_request(f"{action.version} is asked for")
+            self._keep(replace(action, state="merged", message=""))
+            return Done(f"{branch} is merged")
+        if tip is None:
+            return self._take_back(f"{branch} was deleted")
+        try:
             made = self._proposal()
-            if isinstance(made, Moot):
-                self._keep(replace(action, state="dropped", message=made.reason))
-                return Done(f"not proposed: {made.reason}")
-            proposal = made
-            sha = self._commit(proposal, world.desired.revision)
-            action = replace(action, branch=proposal.branch, commit=sha, version=proposal.version)
-            if action.type == "retrain":
-                self._keep(replace(action, state="training", experiment=proposal.experiment))
-                return Done(f"{proposal.title}, on {proposal.branch}; it is trained there")
+        except Stalled as problem:  # what it would change is not there any more
+            return self._take_back(problem.what)
+        if not isinstance(made, Moot) and made.branch != branch:
+            take_back(self.world.desk(), branch, f"it is proposed anew as {made.branch}")
+        return self._made(made)
+
+    def _shown(self, proposal: Proposal, sha: str, run_id: str | None) -> Outcome:
+        """Bring a proposal to where people review it."""
+        world = self.world
         world.check_lease()
-        show(world.desk(), Written(proposal, sha, new=True))
-        self._keep(replace(action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
-        return Done(f"{proposal.title}: review and merge {proposal.branch}")
+        desk = world.desk()
+        body = request_text(proposal.body, world.planned_at(sha)) if desk.forge is not None else None
+        written = show(desk, Written(proposal, sha, new=True), body)
+        self._keep(replace(self.action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
+        where = written.pull_request.url if written.pull_request is not None else proposal.branch
+        return Done(f"{proposal.title}: review and merge {where}")
+
+    def _take_back(self, reason: str) -> Outcome:
+        """Withdraw a proposal that is moot; one that nobody has seen is just not made."""
+        action = self.action
+        if action.branch is None:
+            self._keep(replace(action, state="dropped", message=reason))
+            return Done(f"not proposed: {reason}")
+        self.world.check_lease()
+        ours = take_back(self.world.desk(), action.branch, reason)
+        self._keep(replace(action, state="dropped", message=reason))
+        left = "" if ours else f"; {action.branch} stays, as somebody else works on it"
+        return Done(f"not proposed any more: {reason}{left}")
+
+    def _close_request(self, reason: str) -> None:
+        """Close a pull request whose edits were merged without it."""
+        forge, branch = self.world.desk().forge, self.action.branch
+        request = forge.proposed(branch) if forge is not None and branch is not None else None
+        if forge is not None and request is not None and request.state == "open":
+            forge.close(request.number, f"Closed by the reconciler: {reason}.")
 
     def _trained(self, run_id: str) -> tuple[Proposal, str]:
         """The proposal as it was trained, with the numbers that came of it, and the commit that it stands on."""
@@ -225,8 +306,6 @@ class _Proposing:
         }
 
     def _commit(self, proposal: Proposal, base: str) -> str:
-        from mlops.applying.writing_back import write
-
         world = self.world
         world.check_lease()
         return write(world.desk(), proposal, base, datetime.fromtimestamp(self.record.at, UTC)).commit

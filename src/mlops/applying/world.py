@@ -84,6 +84,7 @@ class World:
     repository: Repository
     folder: str  # of the project in its repository
     desk: Callable[[], Desk]  # where proposals are written and shown
+    planned_at: Callable[[str], Planned]  # what would be done if a commit came into force
     check_lease: Callable[[], None]
     now: Callable[[], float]
     monotonic: Callable[[], float]

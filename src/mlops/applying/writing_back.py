@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mlops.proposing.proposal import Proposal
 from mlops.source.proposing import Author, commit
-from mlops.source.publishing import push
+from mlops.source.publishing import is_ours, push, withdraw
 from mlops.source.remote import Remote
 from mlops.source.repository import Repository
 
@@ -28,6 +28,8 @@ class PullRequest(Protocol):
     def title(self) -> str: ...
     @property
     def body(self) -> str: ...
+    @property
+    def state(self) -> str: ...
 
 
 class Forge(Protocol):
@@ -35,6 +37,8 @@ class Forge(Protocol):
 
     def open(self, branch: str, base: str, title: str, body: str) -> PullRequest: ...
     def update(self, number: int, *, title: str | None = None, body: str | None = None) -> PullRequest: ...
+    def proposed(self, branch: str) -> PullRequest | None: ...
+    def close(self, number: int, comment: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +131,21 @@ def show(desk: Desk, written: Written, body: str | None = None) -> Written:
         if (request.title, request.body) != (proposal.title, text):
             request = forge.update(request.number, title=proposal.title, body=text)
     return Written(proposal, written.commit, written.new, True, request)
+
+
+def take_back(desk: Desk, branch: str, reason: str) -> bool:
+    """Close the pull request of a proposal with why it is moot, and delete its branch, there and here.
+
+    Returns:
+        False where somebody else has committed on the branch: then it and its pull request are theirs.
+
+    Raises:
+        Stalled, Transient: see `mlops.source.publishing.withdraw` and the forge.
+    """
+    if not is_ours(desk.repository, branch, desk.remote, author=desk.author, environ=desk.environ):
+        return False
+    if desk.forge is not None:
+        request = desk.forge.proposed(branch)
+        if request is not None and request.state == "open":
+            desk.forge.close(request.number, f"Closed by the reconciler: {reason}.")
+    return withdraw(desk.repository, branch, desk.remote, author=desk.author, environ=desk.environ)

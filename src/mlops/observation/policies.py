@@ -22,8 +22,8 @@ class PolicyAction:
         check: whose firing asks for it.
         window: start of the first window of that firing: seconds since 1970 UTC, or a row number.
         state: of an alert `pending`, `sent` or `failed`; of the others `due`, `blocked`, `dropped`, `training`,
-            `proposed` or `failed`.
-        message: why it is blocked, dropped or failed, for people.
+            `proposed`, `moot` (its branch is to be withdrawn), `merged` or `failed`.
+        message: why it is blocked, dropped, moot or failed, for people.
         branch: of its proposal, and `commit` the revision of it.
         experiment: what is trained for it, and `run_id` the run that came of it.
         version: that it proposes; `watched` the one whose data asked for it.
@@ -131,12 +131,14 @@ class ObservedPolicy:
         trained: by id of an action, the best run of the training that its proposal asks for, once there is nothing left
             to train.
         stuck: by id of an action, why that training does not go on.
+        moved: by id of an action, why what it proposes has to be looked at again.
     """
 
     record: PolicyRecord
     due: bool
     trained: Mapping[str, str] = field(default_factory=dict)
     stuck: Mapping[str, str] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def observe_policies(
     stored: Mapping[str, bytes],
     now: float,
     trainings: Mapping[str, Training],
+    moved: Mapping[str, str],
 ) -> dict[str, ObservedPolicy]:
     """The records of policies.
 
@@ -160,6 +163,7 @@ def observe_policies(
         stored: the namespace `RECORDS`.
         now: seconds since the epoch.
         trainings: by commit of a proposal, how far its training has come.
+        moved: by commit of a proposal, why it has to be looked at again.
     """
     found = {}
     for name, seconds in schedules:
@@ -174,5 +178,10 @@ def observe_policies(
             not 0 <= now - record.at < seconds,
             {id: one.run_id for id, one in under_way.items() if one.run_id is not None},
             {id: one.problem for id, one in under_way.items() if one.problem is not None},
+            {
+                action.id: why
+                for action in record.actions
+                if action.standing and (why := moved.get(action.commit or "")) is not None
+            },
         )
     return found

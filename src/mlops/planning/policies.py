@@ -167,11 +167,20 @@ def _changes(record: PolicyRecord, watched: str, inputs: str) -> tuple[Change, .
 
 
 def _proposal(key: Key, action: PolicyAction, seen: ObservedPolicy) -> list[Step]:
-    """The step of a proposal: to write its branch, or to publish it with what came of the training."""
-    if action.type == "alert" or (action.state != "due" and action.id not in seen.trained):
+    """The step of a proposal: to write its branch, publish it with what came of the training, renew or withdraw it."""
+    moved, run_id = seen.moved.get(action.id), seen.trained.get(action.id)
+    if action.type == "alert":
         return []
-    run_id = seen.trained.get(action.id)
-    reason = f"{action.check} fired" if run_id is None else f"{action.version} is trained"
+    if action.state == "moot":
+        reason = action.message
+    elif moved is not None:
+        reason, run_id = moved, None
+    elif run_id is not None:
+        reason = f"{action.version} is trained"
+    elif action.state == "due":
+        reason = f"{action.check} fired"
+    else:
+        return []
     what = Change("branch", action.branch, action.branch or UNKNOWN)
     work = ProposeChange(key.name, action.id, run_id)
     return [Step(f"propose:{key}:{action.id[:12]}", str(key), "propose", reason, work, (what,))]

@@ -148,6 +148,12 @@ def left_alone(branch: str, why: str, repository: Repository) -> LeftAlone:
     return LeftAlone(f"branch {branch} {why}", where=shown(str(repository.root)), fix=fix)
 
 
+def checked_out(repository: Repository, ref: str) -> bool:
+    """Whether somebody works on a branch, in any worktree."""
+    listed = run(["worktree", "list", "--porcelain"], repository.root).stdout
+    return b"branch " + os.fsencode(ref) in listed.split(b"\n")
+
+
 def blobs_at(repository: Repository, sha: str, paths: list[str]) -> dict[str, str]:
     """The ids of the files at a commit, by path; what is not there is left out."""
     found: dict[str, str] = {}
@@ -249,10 +255,8 @@ def _commit_tree(cwd: Path, tree: str, parent: str, message: str, author: Author
 def _point(repository: Repository, ref: str, sha: str, old: str | None) -> None:
     """Lets a branch name a commit, if it still names what it named."""
     branch, where = ref.removeprefix("refs/heads/"), shown(str(repository.root))
-    if old is not None:
-        listed = run(["worktree", "list", "--porcelain"], repository.root).stdout
-        if b"branch " + os.fsencode(ref) in listed.split(b"\n"):
-            raise left_alone(branch, "is checked out", repository)
+    if old is not None and checked_out(repository, ref):
+        raise left_alone(branch, "is checked out", repository)
     command = ["update-ref", "--no-deref", "-m", "mlops: propose", ref, sha, old or "0" * len(sha)]
     who = {"GIT_COMMITTER_NAME": "mlops", "GIT_COMMITTER_EMAIL": "mlops@localhost"}  # of the reflog
     done = run(command, repository.root, accept=range(256), extra=who)

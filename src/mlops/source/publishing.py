@@ -1,4 +1,4 @@
-"""Proposals brought to the host, and what became of them there.
+"""Proposals brought to the host, taken back from there, and what became of them.
 
 Only over the reconciler's own last commit: a branch at the host that holds what somebody else committed is left alone.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from enum import Enum
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.redaction import Redactor
 from mlops.source.git import run, shown
-from mlops.source.proposing import Author, blobs_at, its_turn, left_alone, look
+from mlops.source.proposing import Author, blobs_at, checked_out, its_turn, left_alone, look
 from mlops.source.refs import branch_ref
 from mlops.source.remote import TOKEN, Remote
 from mlops.source.repository import Repository
@@ -29,15 +28,6 @@ _REFUSED = re.compile(r"\[remote rejected\] \((?P<why>[^)]*)\)")
 _MOVED = re.compile(
     r"\((stale info|fetch first|non-fast-forward|failed to update ref|failed to lock)\)|cannot lock ref"
 )
-
-
-class Standing(Enum):
-    """What became of a proposal."""
-
-    GONE = "gone"  # there is no such branch: it was never made, or somebody deleted it
-    OPEN = "open"
-    THEIRS = "theirs"  # open, and somebody else has committed on it
-    MERGED = "merged"  # the base holds its commit, or every edit of it
 
 
 def origin(repository: Repository) -> Remote | None:
@@ -100,43 +90,33 @@ def push(
     return tip
 
 
-def standing(
-    repository: Repository,
-    base: str,
-    branch: str,
-    *,
-    author: Author,
-    remote: Remote | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Standing:
-    """What became of a proposal.
+def overtaken(repository: Repository, sha: str, branch: str, head: str) -> str | None:
+    """Why a proposal is no longer what it was, None if it is: it may be merged as it stands.
 
     Args:
         repository: where it was made.
-        base: the full sha of the commit to compare with: the head of the branch that it is to be merged into.
-        branch: its short name.
-        author: who the reconciler's commits are by.
-        remote: the host, which knows better; None: this repository does.
-        environ: where git's settings and credentials for the host come from.
-
-    Raises:
-        Transient: the host did not tell.
-        MlopsError: git failed.
+        sha: its commit.
+        branch: the branch that it was made on.
+        head: the full sha of what it is to be merged into.
     """
-    with its_turn(repository):
-        here = repository.tip(branch)
-        there = here if remote is None else _brought(repository, branch_ref(branch), remote, environ or {})
-        tip = there or here  # a host may delete a branch when it is merged
-        if tip is None:
-            return Standing.GONE
-        if _merged(repository, base, tip):
-            return Standing.MERGED
-        if there is None:
-            return Standing.GONE
-        return Standing.OPEN if look(repository, there).is_by(author, branch) else Standing.THEIRS
+    tip = repository.tip(branch)
+    there = sha if tip is None else tip
+    if merged(repository, head, there):
+        return f"{branch} is merged"
+    if tip is None:
+        return f"{branch} was deleted"
+    if tip != sha:
+        return None  # somebody has committed on it: it is theirs
+    parent = look(repository, sha).commit.parents[0]
+    if parent == head:
+        return None
+    paths = repository.changed(parent, sha)
+    if blobs_at(repository, parent, paths) != blobs_at(repository, head, paths):
+        return "the files that it changes have changed"
+    return None
 
 
-def _merged(repository: Repository, base: str, tip: str) -> bool:
+def merged(repository: Repository, base: str, tip: str) -> bool:
     """Whether a commit is in the base, or every file that it changed is there as it left it."""
     if repository.is_ancestor(tip, base):
         return True
@@ -145,6 +125,67 @@ def _merged(repository: Repository, base: str, tip: str) -> bool:
         return False  # no history in common
     paths = repository.changed(found.stdout.decode().strip(), tip)
     return bool(paths) and blobs_at(repository, base, paths) == blobs_at(repository, tip, paths)
+
+
+def is_ours(
+    repository: Repository,
+    branch: str,
+    remote: Remote | None,
+    *,
+    author: Author,
+    environ: Mapping[str, str],
+) -> bool:
+    """Whether nobody else has committed on a proposal's branch, here or at the host; also where there is none."""
+    with its_turn(repository):
+        return _all_ours(repository, branch, _tips(repository, branch, remote, environ), author)
+
+
+def _tips(
+    repository: Repository, branch: str, remote: Remote | None, environ: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """What a branch names here, and at the host."""
+    there = _brought(repository, branch_ref(branch), remote, environ) if remote is not None else None
+    return repository.tip(branch), there
+
+
+def _all_ours(repository: Repository, branch: str, tips: Iterable[str | None], author: Author) -> bool:
+    return all(look(repository, sha).is_by(author, branch) for sha in tips if sha is not None)
+
+
+def withdraw(
+    repository: Repository,
+    branch: str,
+    remote: Remote | None,
+    *,
+    author: Author,
+    environ: Mapping[str, str],
+) -> bool:
+    """Deletes a proposal's branch, at the host and here; again, nothing happens.
+
+    Returns:
+        False where somebody else has committed on it, here or there, or has it checked out: then it stays.
+
+    Raises:
+        Transient, Stalled: the host did not answer, or refuses.
+    """
+    ref = branch_ref(branch)
+    with its_turn(repository):
+        here, there = _tips(repository, branch, remote, environ)
+        if not _all_ours(repository, branch, (here, there), author) or checked_out(repository, ref):
+            return False
+        if remote is not None and there is not None:
+            lease = f"--force-with-lease={ref}:{there}"
+            options = ("--porcelain", "--no-verify", "--no-signed", "--recurse-submodules=no", lease)
+            command = ["push", *options, "--end-of-options", remote.address, f":{ref}"]
+            network = remote.network(environ)
+            done = run(command, repository.root, accept=range(256), seconds=_LONGEST, network=network)
+            if done.status:
+                raise _refusal(
+                    remote, done.status, done.stdout.decode("utf-8", "replace"), done.stderr, environ
+                )
+        if here is not None:
+            run(["update-ref", "--no-deref", "-d", ref, here], repository.root)
+    return True
 
 
 def _brought(repository: Repository, ref: str, remote: Remote, environ: Mapping[str, str]) -> str | None:
