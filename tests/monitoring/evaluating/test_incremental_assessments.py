@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from scored_loans import loans
 from scored_tables import Memory, Opened, assessed, known, spec, subject, table, written
 
@@ -58,3 +59,31 @@ def test_nothing_new_opens_no_file_and_decodes_no_window(tmp_path: Path) -> None
     assert opened.names == ["day-014.parquet"]
     read = [key for key in memory.reads if key.startswith("window:")]
     assert len(read) < 5
+
+
+@pytest.mark.parametrize("window", [{"size": "1d"}, {"rows": 400}])
+def test_a_reference_that_thresholds_are_calibrated_on_is_read_once(
+    tmp_path: Path, window: dict[str, object]
+) -> None:
+    checks = [
+        {"name": "inputs", "type": "dataDrift", "thresholds": "calibrated"},
+        {"name": "upstream", "type": "upstreamChange"},
+    ]
+    policy, memory, opened = spec(checks=checks, window=window), Memory(), Opened()
+    train = table("train", [written(tmp_path, "train.parquet", loans(1, 4_000, 0, 10))], opened=opened)
+    paths = days(tmp_path, 5)
+    first = assessed(subject(policy, train, table("scored", paths[:4])), memory)
+    opened.names.clear()
+    five = subject(policy, train, table("scored", paths))
+    more = assessed(five, memory, stored=known(first))
+    assert more.evaluations
+    assert opened.names == []
+    afresh = assessed(five).evaluations
+    assert {one.start: one for one in afresh} == {
+        one.start: one for one in (*first.evaluations, *more.evaluations)
+    }
+    for lost in [key for key in memory.entries if key.startswith("own:")]:
+        for value in (b"", memory.entries[lost][:-3]):
+            broken = Memory()
+            broken.entries = {**memory.entries, lost: value}
+            assert assessed(five, broken).evaluations == afresh

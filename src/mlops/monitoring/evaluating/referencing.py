@@ -7,6 +7,7 @@ much time that there is data for, so that they do not depend on the order in whi
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,18 +99,47 @@ def digest_of_summary(summary: WindowSummary) -> str:
 
 
 def own_windows(
-    reference: Reference, table: Table, windows: EventWindows | RowWindows, *, threads: int
+    reference: Reference,
+    table: Table,
+    windows: EventWindows | RowWindows,
+    summaries: Summaries,
+    *,
+    threads: int,
 ) -> Sequence[WindowSummary]:
-    """The reference cut in windows of the watched size; none where it has no event times to cut by."""
+    """The reference cut in windows of the watched size, from the store, or else from its files; none where it has no
+    event times to cut by."""
     timestamp = table.columns.timestamp
     if isinstance(windows, EventWindows) and timestamp is None:
         return ()
+    size = ("rows", windows.rows) if isinstance(windows, RowWindows) else ("seconds", windows.size)
+    key = f"own:{digest_of(reference.key, size)}"
+    known = _kept_windows(key, reference.plan, summaries)
+    if known is not None:
+        return known
     found = summarise(
         reference.batches(), reference.plan, windows, timestamp=timestamp, text=table.text, threads=threads
-    )
+    ).windows
     if isinstance(windows, RowWindows):
-        return [one for one in found.windows.values() if one.rows == windows.rows]
-    return tuple(found.windows.values())
+        found = {start: one for start, one in found.items() if one.rows == windows.rows}
+    entries = {f"{key}:{start}": storing.encode(one) for start, one in found.items()}
+    summaries.put_many({**entries, key: json.dumps(list(map(int, found))).encode()})
+    return tuple(found.values())
+
+
+def _kept_windows(key: str, plan: Plan, summaries: Summaries) -> Sequence[WindowSummary] | None:
+    """All windows that were stored under `key`; None if one of them is gone or damaged."""
+    listed = summaries.get_many([key]).get(key)
+    try:
+        starts = json.loads(listed or b"null")
+    except ValueError:
+        return None
+    if not isinstance(starts, list):
+        return None
+    names = [f"{key}:{start}" for start in starts]
+    entries = summaries.get_many(names)
+    windows = [storing.decode(entries.get(name), plan) for name in names]
+    whole = [one for one in windows if one is not None]
+    return whole if len(whole) == len(windows) else None
 
 
 def sample_of(

@@ -66,7 +66,9 @@ class Fixed:
         self._base: Base | None = None
         self._digest = reference.digest
         self._samples: dict[str, samples.Sketch] = {}
-        self._own = Calibrated(lambda: list(own_windows(reference, table, windows, threads=threads)))
+        self._own = Calibrated(
+            lambda: list(own_windows(reference, table, windows, summaries, threads=threads))
+        )
 
     def digest(self, start: int) -> str:
         """The same for all windows."""
