@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Forks
 from git_project import GitProject, document
-from judged import TRAIN, base, champion_gate, dataset, fitted, project, promoted, stages, version
+from judged import ROWS, TRAIN, base, champion_gate, dataset, fitted, project, promoted, stages, version
+from test_crashes import Restored
 
 from mlops.applying.outcomes import Blocked
 from mlops.controller import Controller
@@ -285,3 +290,39 @@ def test_what_is_trained_again_shows_whether_it_can_be_reproduced(tmp_path: Path
     shown = [run["runId"] for run in row["status"]["runs"]]
     assert again.info.run_id not in shown  # it is no trial
     assert it.json(capsys, "plan")["steps"] == []
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_ends_in_the_same_state(
+    make_project: Callable[..., GitProject], forks: Forks, empty_store: Path
+) -> None:
+    """At each commit to MLflow and each process that is started: the same promotion, on one piece of evidence."""
+    versions = [fitted("one", 1.0), version("1.0.0", "one")]
+    it = make_project(base(*versions, *stages(), *promoted("1.0.0", "dev")))
+    it.write("training/train.py", TRAIN)
+    it.write("data/judge.csv", ROWS)
+    it.commit("models")
+    (it.root / ".mlops").mkdir()
+    shutil.copy(empty_store, it.root / ".mlops/mlflow.db")
+    before = Restored.of(it, forks)
+    before.finish()
+    judged = stages({"metric": {"name": "rmse", "max": 30, "dataset": "judge"}})
+    it.declare(base(*versions, *judged, *promoted("1.0.0")))
+    it.commit("judge it")
+    here = Restored.of(it, forks)
+
+    def known() -> list[Any]:
+        with closing(sqlite3.connect(it.root / ".mlops/mlflow.db")) as store:
+            query = "SELECT key, value FROM tags WHERE key LIKE 'mlops.evaluation.%'"
+            return store.execute(query).fetchall()
+
+    expected = here.finish()
+    assert dict(expected["models"][0][2]) == {"dev": 1, "prod": 1}
+    evidence = known()
+    assert len(evidence) == 1
+    points = [point for point in here.points() if point[0] in ("mlflow", "process") and not point[2]]
+    assert {kind for kind, _, _ in points} == {"mlflow", "process"}
+    for point in points:
+        assert here.wrong_after(point, expected) is None
+        assert known() == evidence, point
+        assert list(it.root.glob(".mlops/**/child-*")) == [], point
