@@ -80,6 +80,15 @@ def test_the_same_again_is_there_already_whoever_asks_and_whenever(
     assert "asks for 1.1.0 already; nothing was written" in done.err
 
 
+def test_what_was_merged_and_reverted_is_asked_for_anew(project: GitProject, mlops: Mlops) -> None:
+    mlops("promote", "m", "1.1.0", "--to", "prod", cwd=project.root)
+    project.git("merge", "-q", BRANCH)
+    project.git("revert", "--no-edit", "HEAD")
+    ran = mlops("promote", "m", "1.1.0", "--to", "prod")
+    assert "exists already" not in ran.err
+    assert project.git("rev-parse", f"{BRANCH}^") == project.git("rev-parse", "main")
+
+
 def test_it_is_pushed_to_the_origin_once(project: GitProject, origin: Path, mlops: Mlops) -> None:
     def pushed() -> str:
         shown = ["git", "for-each-ref", "--format=%(refname:short) %(objectname)"]

@@ -31,7 +31,6 @@ NOT_YET: Final[Mapping[str, Mapping[str, str]]] = {
         "spec.forge": "Nothing talks to a forge.",
         "spec.groups": "Approvals are not read, so stages that ask for one stay closed.",
         "spec.approvers": "As for `groups`.",
-        "spec.writeBack.signingKey": "Proposals are not signed.",
     },
     "Experiment": {
         "spec.executor": "`local` is built in; `ray` is not there, and blocks with `ExecutorMissing`.",

@@ -94,7 +94,9 @@ def commit(
             if not there.is_by(author, branch):
                 raise left_alone(branch, "holds commits of somebody else", repository)
             signed = there.signed or author.signing_key is None
-            same = signed and (there.message == full or not reworded)
+            # What was merged and changed back again is proposed anew.
+            stands = signed and repository.is_ancestor(tip, base) is not True
+            same = stands and (there.message == full or not reworded)
             if same and _goes_with(repository, there.commit, base, content):
                 return tip
         began = repository.resolve(base)
