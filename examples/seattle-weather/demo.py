@@ -237,9 +237,11 @@ def tell(session: Session) -> None:
     say('The trials. `skill` says how much better than "tomorrow is like today" each one is.')
     session.run("mlops", "runs", "weather-ridge")
 
-    say("The season should help: one line of the experiment changes, and its best run shall be 1.1.0.\n"
-        "The stages dev and staging take the latest version that passes their gates; production stays.")  # fmt: skip
+    say("The season should help, and the strong penalty did not: two words of the experiment change, and its best run\n"
+        "shall be 1.1.0. The stages dev and staging take the latest version that passes their gates; production\n"
+        "stays.")  # fmt: skip
     session.edit("resources/experiments.yaml", "features: weather\n", "features: weather+season\n")
+    session.edit("resources/experiments.yaml", "alpha: [1, 100]", "alpha: [1]")
     session.append("resources/model.yaml", VERSION_1_1_0)
     session.commit("Teach the model the season, as 1.1.0")
     session.run("mlops", "plan")
@@ -304,9 +306,9 @@ def keep(session: Session) -> None:
     session.run("git", "revert", "--no-edit", "HEAD")
     session.run("mlops", "wait", production)
 
-    say("A third degree is two more trials. While they train, the daemon is killed. The training goes on without it,\n"
-        "and the next daemon takes it up: no second run, no lost minute.")  # fmt: skip
-    session.edit("resources/experiments.yaml", "degree: [1, 2]", "degree: [1, 2, 3]")
+    say("Cubic terms in place of linear ones are one more trial. While it trains, the daemon is killed. The training goes\n"
+        "on without it, and the next daemon takes it up: no second run, no lost minute.")  # fmt: skip
+    session.edit("resources/experiments.yaml", "degree: [1, 2]", "degree: [2, 3]")
     session.commit("Try cubic terms")
     session.until("Begun")
     time.sleep(2)  # in the middle of it, to be worth something
