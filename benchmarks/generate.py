@@ -3,6 +3,7 @@
     python benchmarks/generate.py mixed /tmp/large --count 2000
     python benchmarks/generate.py experiments /tmp/fifty --count 50
     python benchmarks/generate.py registry /tmp/registry --count 1000
+    python benchmarks/generate.py watched /tmp/watched --count 1000
 
 Equal arguments write equal bytes. Each folder becomes a git repository with one commit.
 """
@@ -169,6 +170,30 @@ metadata: {{name: model-{number:05}-dev}}
 spec: {{model: model-{number:05}, stage: dev, version: 1.0.0}}
 """
 
+WATCHED = """\
+apiVersion: mlops/v1
+kind: Dataset
+metadata: {{name: scored-{number:05}}}
+spec:
+  uri: data/scored-{number:05}
+  format: csv
+  columns: {{timestamp: time, categorical: [weather]}}
+---
+apiVersion: mlops/v1
+kind: MonitoringPolicy
+metadata: {{name: watch-{number:05}}}
+spec:
+  model: model-00000
+  stage: dev
+  data: {{predictions: scored-{number:05}}}
+  window: {{size: 1d}}
+  reference: {{source: {{dataset: scored-{number:05}}}}}
+  schedule: 5s
+  checks:
+    - {{name: upstream, type: upstreamChange}}
+    - {{name: inputs, type: dataDrift}}
+"""
+
 
 def project(folder: Path, name: str, files: dict[str, str]) -> None:
     """A project in `folder` with these files; nothing is committed yet."""
@@ -218,7 +243,24 @@ def registry(folder: Path, count: int) -> None:
     project(folder, "registry", {**files, **resources})
 
 
-SETS = {"mixed": mixed, "experiments": experiments, "registry": registry}
+def watched(folder: Path, count: int) -> None:
+    """One model in one stage, and `count` policies that watch it, each on data of its own that git ignores."""
+    registry(folder, 1)
+    (folder / ".gitignore").write_text(".mlops/\ndata/\n")
+    for number in range(count):
+        file = folder / f"resources/watched/watch-{number:05}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(WATCHED.format(number=number))
+        scored = folder / f"data/scored-{number:05}/day.csv"
+        scored.parent.mkdir(parents=True)
+        rows = "".join(
+            f"2026-01-01T{row:02}:00,{row % 7 + number / 10},{'sun' if row % 3 else 'rain'}\n"
+            for row in range(24)
+        )
+        scored.write_text(f"time,temp,weather\n{rows}")
+
+
+SETS = {"mixed": mixed, "experiments": experiments, "registry": registry, "watched": watched}
 
 
 def main() -> None:
