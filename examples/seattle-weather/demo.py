@@ -41,6 +41,7 @@ spec:
   source: {experiment: weather-ridge, artifact: model}
 """
 REPORT = "report.html"
+PROPOSED = "mlops/promotion/seattle-weather-production/1.2.0"
 MADE = (".mlops", "arrived", "record", "scored", REPORT)  # by whoever ran the example where it lies
 PATIENCE = 300  # seconds for the daemon to say what it is waited for
 
@@ -306,8 +307,8 @@ def keep(session: Session) -> None:
     session.run("git", "revert", "--no-edit", "HEAD")
     session.run("mlops", "wait", production)
 
-    say("Cubic terms in place of linear ones are one more trial. While it trains, the daemon is killed. The training goes\n"
-        "on without it, and the next daemon takes it up: no second run, no lost minute.")  # fmt: skip
+    say("Cubic terms in place of linear ones are one more trial. While it trains, the daemon is killed. The training\n"
+        "goes on without it, and the next daemon takes it up: no second run, no lost minute.")  # fmt: skip
     session.edit("resources/experiments.yaml", "degree: [1, 2]", "degree: [2, 3]")
     session.commit("Try cubic terms")
     session.until("Begun")
@@ -367,10 +368,10 @@ def watch(session: Session) -> None:
     session.run("mlops", "monitor", "report", "forecast", "-o", REPORT)
     say("A model trained on fresh data asks to come in: a branch with the smallest edit of the YAML, its data pinned\n"
         "to what they were, and its numbers in the message.")  # fmt: skip
-    session.run("git", "--no-pager", "log", "-1", "--format=%s%n%n%b", "mlops/promotion/seattle-weather-production/1.2.0")
-    session.run("git", "--no-pager", "diff", "-U0", "main...mlops/promotion/seattle-weather-production/1.2.0")
+    session.run("git", "--no-pager", "log", "-1", "--format=%s%n%n%b", PROPOSED)
+    session.run("git", "--no-pager", "diff", "-U0", f"main...{PROPOSED}")
     say("Merging it is the approval. What was reviewed is what ships: nothing is trained again.")
-    session.run("git", "merge", "--quiet", "--no-edit", "mlops/promotion/seattle-weather-production/1.2.0")
+    session.run("git", "merge", "--quiet", "--no-edit", PROPOSED)
     session.run("mlops", "apply")
 
     say("The next weeks are forecast by the new version, and the policy follows it.")
