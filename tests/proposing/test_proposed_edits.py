@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from mlops.errors import Stalled
-from mlops.proposing.proposal import Evidence, Moot, Proposal, compared
+from mlops.proposing.proposal import Evidence, Moot, Proposal, compared, told
 from mlops.proposing.retraining import retraining
 from mlops.proposing.rollback import promoted, rollback
 from mlops.resources.key import Key
@@ -317,6 +317,15 @@ def test_what_is_missing_is_said(file, old, new):
     with pytest.raises(Stalled) as refused:
         propose(changed(files, file, old, new))
     assert refused.value.fix
+
+
+def test_the_windows_before_are_drawn_as_text_and_the_report_is_named():
+    seen = replace(EVIDENCE, values=(0.02, None, float("inf"), 0.1, 0.41), threshold=0.2, report="a" * 32)
+    body = told(seen)
+    assert "`inputs` in the newest 5 windows: `▁  ▂█  0.41, threshold 0.2`" in body
+    assert f"MLflow run `{'a' * 32}`" in body
+    link = "https://mlflow.example/#/experiments/7/runs/1"
+    assert f"[The report of that window](<{link}>)" in told(replace(seen, report=link))
 
 
 def test_a_way_back_changes_the_promotion_only():

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops.applying.monitored import Kept, moment
+from mlops.applying.firing import evidence_of
+from mlops.applying.monitored import Kept
 from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.request_text import request_text
 from mlops.applying.world import World
@@ -25,10 +26,8 @@ from mlops.resources import Experiment, Key, Model, MonitoringPolicy
 from mlops.state import LeaseLost
 
 if TYPE_CHECKING:
-    from mlops.proposing.proposal import Evidence, Moot, Proposal
+    from mlops.proposing.proposal import Moot, Proposal
     from mlops.resources.monitoring_actions import Retrain
-
-_SHOWN = 8  # columns of a finding
 
 
 def propose(world: World, step: Step, work: ProposeChange) -> Outcome:
@@ -191,12 +190,19 @@ class _Proposing:
 
         world, spec = self.world, self.resource.spec
         loaded, texts = world.loaded(), world.texts()
+        why = evidence_of(world, self.resource, self.action, self.kept)
         if self.action.type == "rollback":
             before = self._before()
             if before is None:
                 return Moot(f"no other version of {spec.model} was in {spec.stage} before")
             promotion = promotion_of(loaded, self.resource)
-            return rollback(loaded, texts, promotion.metadata.name, before, self._evidence())
+            return rollback(
+                loaded,
+                texts,
+                promotion.metadata.name,
+                before,
+                why,
+            )
         retrain = self._retrain()
         experiment = world.desired.resources.get(Key("Experiment", retrain.experiment))
         named = set(retrain.datasets.values())
@@ -224,7 +230,7 @@ class _Proposing:
             self.resource,
             retrain,
             outside,
-            self._evidence(),
+            why,
             registered=filter(None, known),
         )
 
@@ -255,33 +261,6 @@ class _Proposing:
         ]
         others = [row for row in stays if row[2] not in (None, self.action.watched)]
         return str(max(others, key=lambda row: row[:2])[2]) if others else None
-
-    def _evidence(self) -> Evidence:
-        from mlops.proposing.proposal import Evidence
-
-        action = self.action
-        findings: list[str] = []
-        for window in self.kept.of(action.watched or ""):
-            if window.evaluation.start != action.window:
-                continue
-            for check in window.evaluation.checks:
-                if check.name == action.check:
-                    bad = [one for one in check.columns if one.verdict == "violated"]
-                    findings += [
-                        f"{one.column}{f' ({one.slice})' if one.slice else ''}: {one.detector} "
-                        f"{_number(one.value)}, threshold {_number(one.threshold)}"
-                        for one in bad[:_SHOWN]
-                    ]
-        rows = self.resource.spec.window.size is None
-        shown = f"from row {action.window:.0f} on" if rows else str(moment(action.window))
-        return Evidence(
-            action=action.id,
-            policy=self.resource.metadata.name,
-            check=action.check,
-            window=shown,
-            watched=action.watched or "",
-            findings=tuple(findings),
-        )
 
     def _watched_run(self) -> str | None:
         """The run of the version that is watched."""
@@ -316,7 +295,3 @@ class _Proposing:
         name = self.resource.metadata.name
         record = PolicyRecord.decode(self.world.state.get(RECORDS, name))
         self.world.state.put_many(RECORDS, {name: record.with_action(action).encode()})
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mlops.resources.key import Key
 from mlops.resources.problem import printable
+
+_BARS = "▁▂▃▄▅▆▇█"
+_MOST_BARS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class Evidence:
         window: the first window of the firing, as people read it.
         watched: the version of the model that was watched.
         findings: by how much, one line each, such as `price: psi 0.41, threshold 0.2`.
+        values: of the check in the windows up to that one, oldest first; None where it could not be judged.
+        threshold: of the check.
+        report: the MLflow run that holds the report of the window, or a link to it.
     """
 
     action: str
@@ -28,6 +35,9 @@ class Evidence:
     window: str
     watched: str
     findings: tuple[str, ...] = ()
+    values: tuple[float | None, ...] = ()
+    threshold: float | None = None
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,12 @@ def told(evidence: Evidence, *more: str) -> str:
     parts = [seen]
     if evidence.findings:
         parts.append("\n".join(f"- {quoted(finding)}" for finding in evidence.findings))
+    if any(value is not None for value in evidence.values):
+        parts.append(_picture(evidence))
+    if evidence.report.startswith("http"):
+        parts.append(f"[The report of that window](<{evidence.report}>)")
+    elif evidence.report:
+        parts.append(f"The report of that window: `report.html` of MLflow run {quoted(evidence.report)}.")
     return "\n\n".join([*parts, *(part for part in more if part), f"Action: {evidence.action}"])
 
 
@@ -111,6 +127,20 @@ def quoted(text: str) -> str:
     """A text from data, such as the name of a column, so that it is neither markup nor a line of its own."""
     plain = printable(text).replace("`", "'").replace("|", "¦")
     return f"`{plain}`"
+
+
+def _picture(evidence: Evidence) -> str:
+    """The values of the newest windows as a line of bars; text, which every forge and every terminal shows."""
+    values = evidence.values[-_MOST_BARS:]
+    limit = evidence.threshold
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    top = max([*known, limit or 0.0], default=0.0) or 1.0
+    bars = "".join(
+        " " if value is None else _BARS[min(len(_BARS) - 1, max(0, int(value / top * len(_BARS))))]
+        for value in (value if value is None or math.isfinite(value) else None for value in values)
+    )
+    said = f"{bars}  {_number(values[-1])}" + (f", threshold {_number(limit)}" if limit is not None else "")
+    return f"{quoted(evidence.check)} in the newest {len(values)} windows: `{said}`"
 
 
 def _number(value: float | None) -> str:
