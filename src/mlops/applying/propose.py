@@ -26,6 +26,7 @@ from mlops.resources import Experiment, Key, Model, MonitoringPolicy
 from mlops.state import LeaseLost
 
 if TYPE_CHECKING:
+    from mlops.applying.writing_back import PullRequest
     from mlops.proposing.proposal import Moot, Proposal
     from mlops.resources.monitoring_actions import Retrain
 
@@ -119,6 +120,8 @@ class _Proposing:
             return Done(f"{branch} is merged")
         if tip is None:
             return self._take_back(f"{branch} was deleted")
+        if (request := self._request()) is not None and request.state == "closed":
+            return self._take_back("its pull request was closed")
         try:
             made = self._proposal()
         except Stalled as problem:  # what it would change is not there any more
@@ -150,10 +153,13 @@ class _Proposing:
         left = "" if ours else f"; {action.branch} stays, as somebody else works on it"
         return Done(f"not proposed any more: {reason}{left}")
 
+    def _request(self) -> PullRequest | None:
+        forge, branch = self.world.desk().forge, self.action.branch
+        return forge.proposed(branch) if forge is not None and branch is not None else None
+
     def _close_request(self, reason: str) -> None:
         """Close a pull request whose edits were merged without it."""
-        forge, branch = self.world.desk().forge, self.action.branch
-        request = forge.proposed(branch) if forge is not None and branch is not None else None
+        forge, request = self.world.desk().forge, self._request()
         if forge is not None and request is not None and request.state == "open":
             forge.close(request.number, f"Closed by the reconciler: {reason}.")
 

@@ -1,0 +1,205 @@
+"""Proposals at a host and a forge: one branch and one pull request, whenever somebody dies; taken back when moot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mlops.applying.writing_back import Desk, Written, show, take_back, write
+from mlops.proposing.proposal import Proposal
+from mlops.source.proposing import Author, LeftAlone
+from mlops.source.publishing import origin
+from mlops.source.repository import Repository
+
+BRANCH = "mlops/promotion/loan/1.1.0"
+PROPOSAL = Proposal(BRANCH, "Promote loan 1.1.0", "It is better.", {"loan.yaml": "version: 1.1.0\n"})
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """What a forge knows of one."""
+
+    number: int
+    url: str
+    title: str
+    body: str
+    state: str
+    branch: str
+    base: str
+
+
+@dataclass
+class Forge:
+    """Pull requests in memory; dies before or after the write of the given ordinal."""
+
+    requests: list[PullRequest] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    writes: int = 0
+    dies_at: tuple[int, str] | None = None
+
+    def proposed(self, branch: str) -> PullRequest | None:
+        return next((one for one in reversed(self.requests) if one.branch == branch), None)
+
+    def open(self, branch: str, base: str, title: str, body: str) -> PullRequest:
+        there = next((one for one in self.requests if (one.branch, one.state) == (branch, "open")), None)
+        if there is not None:
+            return there
+        number, url = len(self.requests) + 1, "https://forge.example/1"
+        made = PullRequest(number, url, title, body, "open", branch, base)
+        self._write(lambda: self.requests.append(made))
+        return made
+
+    def update(self, number: int, *, title: str | None = None, body: str | None = None) -> PullRequest:
+        return self._set(number, title=title, body=body)
+
+    def close(self, number: int, comment: str) -> None:
+        if self.requests[number - 1].state == "open":
+            self.comments.append(comment)
+            self._set(number, state="closed")
+
+    def _set(self, number: int, **fields: object) -> PullRequest:
+        changed = replace(self.requests[number - 1], **fields)  # type: ignore[arg-type]
+        self._write(lambda: self.requests.__setitem__(number - 1, changed))
+        return changed
+
+    def _write(self, how: object) -> None:
+        self.writes += 1
+        if self.dies_at == (self.writes, "before"):
+            raise Killed
+        how()  # type: ignore[operator]
+        if self.dies_at == (self.writes, "after"):
+            raise Killed
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "user.name=Ann", "-c", "user.email=ann@b.example", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    git(work, "init", "-q", "-b", "main")
+    (work / "loan.yaml").write_text("version: 1.0.0\n")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "First")
+    git(tmp_path, "clone", "-q", "--bare", str(work), "origin.git")
+    git(work, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    return tmp_path / "origin.git"
+
+
+@pytest.fixture
+def desk(bare: Path) -> Desk:
+    repository = Repository.discover(bare.parent / "work")
+    author = Author("mlops", "mlops@localhost")
+    return Desk(repository, "", author, "main", origin(repository), Forge(), dict(os.environ))  # type: ignore[arg-type]
+
+
+def proposed(desk: Desk, proposal: Proposal = PROPOSAL, body: str | None = None) -> Written:
+    base = git(desk.repository.root, "rev-parse", "main")
+    return show(desk, write(desk, proposal, base, AT), body)
+
+
+def branches(where: Path) -> list[str]:
+    return git(where, "for-each-ref", "--format=%(refname:short)", "refs/heads/mlops").splitlines()
+
+
+def forge_of(desk: Desk) -> Forge:
+    assert isinstance(desk.forge, Forge)
+    return desk.forge
+
+
+def test_it_is_committed_pushed_and_opened_and_again_nothing_is_written(desk: Desk, bare: Path) -> None:
+    first = proposed(desk)
+    (request,) = forge_of(desk).requests
+    assert (request.branch, request.base, request.title) == (BRANCH, "main", "Promote loan 1.1.0")
+    assert (first.new, first.pushed, first.pull_request) == (True, True, request)
+    again = proposed(desk)
+    assert (again.new, again.commit) == (False, first.commit)
+    assert forge_of(desk).writes == 1
+    assert branches(bare) == [BRANCH]
+
+
+def test_new_numbers_come_into_the_same_pull_request(desk: Desk, bare: Path) -> None:
+    proposed(desk)
+    better = replace(PROPOSAL, body="It is better by 3 %.")
+    proposed(desk, better, "It is better by 3 %. And here is the plan.")
+    (request,) = forge_of(desk).requests
+    assert request.body.endswith("here is the plan.")
+    assert "3 %" in git(bare, "log", "-1", "--format=%B", BRANCH)
+    assert git(bare, "rev-list", "--count", f"main..{BRANCH}") == "1"
+
+
+def test_a_base_that_moved_comes_under_the_same_pull_request(desk: Desk, bare: Path) -> None:
+    proposed(desk)
+    work = desk.repository.root
+    (work / "loan.yaml").write_text("# more\nversion: 1.0.0\n")
+    git(work, "commit", "-qam", "More")
+    git(work, "push", "-q", "origin", "main")
+    proposed(desk, replace(PROPOSAL, files={"loan.yaml": "# more\nversion: 1.1.0\n"}))
+    assert len(forge_of(desk).requests) == 1
+    assert git(bare, "rev-parse", f"{BRANCH}^") == git(bare, "rev-parse", "main")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("write_of", [1, 2])
+def test_killed_at_any_write_of_the_forge_there_is_one_of_each(
+    desk: Desk, bare: Path, moment: str, write_of: int
+) -> None:
+    forge = forge_of(desk)
+    forge.dies_at = (write_of, moment)
+    better = replace(PROPOSAL, body="It is better by 3 %.")
+    for attempt in (PROPOSAL, better, better):
+        try:
+            proposed(desk, attempt)
+        except Killed:
+            continue
+    proposed(desk, better)
+    assert [(one.state, one.body) for one in forge.requests] == [("open", better.body)]
+    assert branches(bare) == branches(desk.repository.root) == [BRANCH]
+    forge.dies_at = (forge.writes + 1, moment)
+    with pytest.raises(Killed):
+        take_back(desk, BRANCH, "it is moot")
+    assert take_back(desk, BRANCH, "it is moot")
+    assert [one.state for one in forge.requests] == ["closed"]
+    assert branches(bare) == branches(desk.repository.root) == []
+    assert set(forge.comments) == {"Closed by the reconciler: it is moot."}
+
+
+def test_what_a_person_committed_is_neither_pushed_over_nor_closed(
+    desk: Desk, bare: Path, tmp_path: Path
+) -> None:
+    proposed(desk)
+    git(tmp_path, "clone", "-q", "-b", BRANCH, str(bare), "person")
+    git(tmp_path / "person", "commit", "-q", "--allow-empty", "-m", "Mine")
+    git(tmp_path / "person", "push", "-q", "origin", BRANCH)
+    theirs = git(bare, "rev-parse", BRANCH)
+    with pytest.raises(LeftAlone):
+        proposed(desk, replace(PROPOSAL, files={"loan.yaml": "version: 1.2.0\n"}))
+    assert not take_back(desk, BRANCH, "it is moot")
+    assert git(bare, "rev-parse", BRANCH) == theirs
+    assert [one.state for one in forge_of(desk).requests] == ["open"]
+
+
+def test_without_a_remote_it_stays_here_and_no_forge_is_asked(desk: Desk, bare: Path) -> None:
+    alone = replace(desk, remote=None)
+    assert not proposed(alone).pushed
+    assert forge_of(desk).requests == []
+    assert branches(bare) == []
