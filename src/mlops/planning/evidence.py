@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -109,8 +109,17 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON without NaN; what is not told is left out."""
-        row = asdict(self) | {"check": list(self.check), "evaluator": EVALUATOR}
-        row["metrics"] = {name: _plain(value) for name, value in sorted(self.metrics.items())}
+        row: dict[str, Any] = {
+            "evaluator": EVALUATOR,
+            "model": self.model,
+            "artifact": self.artifact,
+            "check": list(self.check),
+            "metrics": {name: _plain(value) for name, value in sorted(self.metrics.items())},
+            "rows": self.rows,
+            "left_out": self.left_out,
+            "failed": self.failed,
+            "error": self.error,
+        }
         return {name: value for name, value in row.items() if value not in (None, {}, 0)}
 
     def text(self) -> str:

@@ -56,7 +56,8 @@ def _sighting(context: Context, key: Key, runs: list[Any]) -> Any:
             stage = context.desired.resources.get(Key("Stage", resource.spec.stage))
             alias = (stage.spec.alias or resource.spec.stage) if isinstance(stage, Stage) else ""
             model = context.ledger.models.get(context.registered_name(resource.spec.model))
-            return model.aliases.get(alias) if model else None
+            made = context.made.get(key)
+            return [model.aliases.get(alias) if model else None, made.status.get("gates") if made else None]
         case _:
             return _gone(context, key)
 
