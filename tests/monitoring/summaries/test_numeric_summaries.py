@@ -193,3 +193,13 @@ def test_many_segments_of_many_sizes_are_counted_in_bounded_tables() -> None:
         keys = np.unique(ordered(values[bounds[place] : bounds[place + 1]]) >> np.uint64(SCALE_SHIFT))
         assert np.array_equal(found[place].keys, keys)
     assert len(found) == 300
+
+
+def test_leading_bits_of_positive_values_are_counted_alike_beside_others() -> None:
+    values = np.random.default_rng(3).lognormal(0, 200, 5_000)
+    values[:3] = 1e-300, 2.5e-310, 1.7e308
+    for positive in (values, values[values > 1e-290]):
+        (alone,) = scales(positive, np.array([0, len(positive)]))
+        beside = scales(np.append(positive, [0.0, -1.0]), np.array([0, len(positive), len(positive) + 2]))[0]
+        assert alone.keys.tolist() == beside.keys.tolist()
+        assert alone.counts.tolist() == beside.counts.tolist()

@@ -44,7 +44,7 @@ class Binning:
         )  # edges in the cells before: the bin, if there are none in it
         self._has_edge = counts > 0
         self._crowded = counts > 2
-        self._any_crowded = bool(self._crowded.any())
+        self._any_double, self._any_crowded = bool((counts > 1).any()), bool(self._crowded.any())
         first = np.minimum(self._below, max(len(edges) - 1, 0))
         padded = np.append(edges, np.inf) if len(edges) else np.full(2, np.inf)
         self._first = np.where(counts > 0, padded[first], np.inf)
@@ -69,7 +69,8 @@ class Binning:
 
     def _compare(self, bins: Integers, cells: Integers, values: Floats) -> None:
         bins += values >= self._first[cells]
-        bins += values >= self._second[cells]
+        if self._any_double:
+            bins += values >= self._second[cells]
         if self._any_crowded and len(crowded := np.flatnonzero(self._crowded[cells])):
             bins[crowded] = np.searchsorted(self._edges, values[crowded], side="right")
 
@@ -93,6 +94,12 @@ def scales(values: Floats, bounds: Integers) -> list[Histogram]:
     if not len(values):
         return [EMPTY] * (len(bounds) - 1)
     leading = values.view(np.int64) >> SCALE_SHIFT
+    lowest = int(leading.min())
+    if lowest > 0 and len(bounds) == 2:  # nothing but positive values, as in most columns
+        leading -= lowest
+        counts = np.bincount(leading)
+        present = np.flatnonzero(counts)
+        return [_histogram(present + (_MAGNITUDES + lowest), counts[present])]
     sign = leading >> 63  # -1 or 0
     leading &= _MAGNITUDES - 1
     # zero is taken next to the smallest of the others, so that counters lie close together

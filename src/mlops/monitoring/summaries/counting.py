@@ -130,6 +130,7 @@ def count_rows(plan: OpaquePlan, array: Any, bounds: Integers) -> list[OpaqueSum
     ]
 
 
+_SQUARABLE = 1e154  # the square of what is not larger is a double
 _Measures = tuple[int, int, float | None, float | None, int, int]
 
 
@@ -137,17 +138,22 @@ def _measured(values: Floats, starts: Integers) -> list[_Measures]:
     """Zeros, negatives, minimum, maximum, sum and sum of squares of each segment."""
     if not len(values):
         return []
+    lows, highs = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    lowest, highest = float(lows.min()), float(highs.max())
+    largest = max(-lowest, highest)
+    none = [0] * len(starts)
     with np.errstate(over="ignore", under="ignore"):
         squares = values * values
-    squares[np.isinf(squares)] = 0.0
+    if largest > _SQUARABLE:
+        squares[np.isinf(squares)] = 0.0
     return list(
         zip(
-            _per(values == 0.0, starts),
-            _per(values < 0.0, starts),
-            np.minimum.reduceat(values, starts).tolist(),
-            np.maximum.reduceat(values, starts).tolist(),
-            exact_sums(values, starts),
-            exact_sums(squares, starts),
+            _per(values == 0.0, starts) if lowest <= 0.0 <= highest else none,
+            _per(values < 0.0, starts) if lowest < 0.0 else none,
+            lows.tolist(),
+            highs.tolist(),
+            exact_sums(values, starts, largest),
+            exact_sums(squares, starts, None if largest > _SQUARABLE else largest * largest),
             strict=True,
         )
     )
