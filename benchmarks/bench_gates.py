@@ -35,8 +35,8 @@ def benchmark(rounds: int) -> Report:
             Claim("peak memory", max(peak(samples) for samples in rows.values()), 300, "MB"),
         ],
         notes=[
-            "The gates: `metric` on a dataset, `champion`, `soak`, `signature`. Their evidence is in tags of runs, which "
-            "the picture of MLflow holds already: no gate asks MLflow for anything, and none loads a model.",
+            "The gates: `metric` on a dataset, `champion`, `soak`, `signature`. Their evidence is in tags of runs, "
+            "which the picture of MLflow holds: no gate asks MLflow for anything, and none loads a model.",
         ],
     )
 

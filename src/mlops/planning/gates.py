@@ -53,6 +53,11 @@ class GateResult:
     passes_at: float | None = None
     closed: bool = False
 
+    @property
+    def shown(self) -> str:
+        """The verdict in a plan, with why, once there is one."""
+        return self.status if self.status == "pending" else f"{self.status}: {self.message}"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,

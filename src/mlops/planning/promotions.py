@@ -233,7 +233,7 @@ def _move(
             Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
             Change("version", version_of(context, registered, current), target.spec.version),
             *(Change(f"alias.{old}", live.aliases[old] if live else None, None) for old in retired),
-            *(Change(f"gates.{gate.name}", None, f"{gate.status}: {gate.message}") for gate in gates),
+            *(Change(f"gates.{gate.name}", None, gate.shown) for gate in gates),
         ),
         needs=tuple(needs),
     )
