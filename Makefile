@@ -12,15 +12,18 @@ COMPILE_LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 -
 	pyproject.toml --output-file requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check chaos format schemas lock upgrade bench build clean
+.PHONY: help install demo demo-team test check chaos format schemas lock upgrade bench build clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## .venv with the locked dependencies and .venv/bin/mlops
 
 demo: $(INSTALLED) ## the Seattle weather example, from data to production and back, then watched
 	$(BIN)/python examples/seattle-weather/demo.py
+
+demo-team: $(INSTALLED) ## three people, approvals by signed tags, a champion, a failing gate, a rollback
+	$(BIN)/python examples/team/demo.py
 
 test: $(INSTALLED) ## every test; one file: make test ARGS=tests/test_packaging.py
 	$(BIN)/python -m pytest $(PYTEST_WORKERS) $(ARGS)

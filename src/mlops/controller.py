@@ -275,6 +275,7 @@ class Controller(Looker):
             repository=self.repository,
             folder=view.snapshot.root,
             desk=lambda: self.desk(view.project),
+            decision=lambda asked: self.decision(view, asked),
             planned_at=lambda commit: self.aside(commit).planned,
             check_lease=check_lease,
             now=self.now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -27,7 +27,9 @@ from mlops.view import View
 from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
+    from mlops.approvals import Asked, Decision
     from mlops.notifying.rows import Standing
+    from mlops.observation.approving import Approving
     from mlops.observation.policies import ObservedPolicy, Training
     from mlops.observation.rules import Bases
     from mlops.planning.authority import Rules
@@ -49,7 +51,9 @@ class Looker(Workspace):
     _token: str | None = None  # of the MLflow store, before the last look
     _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
     _beside: Mapping[str, _Seen] = MappingProxyType({})  # what was seen of proposals
-    _moved: Mapping[str, str] = MappingProxyType({})  # by commit of a proposal: why it is to be looked at again
+    _moved: Mapping[str, str] = MappingProxyType(
+        {}
+    )  # by commit of a proposal: why it is to be looked at again
 
     def close(self) -> None:
         """Close the stores, and forget what was seen in them."""
@@ -269,12 +273,18 @@ class Looker(Workspace):
         no_pruning = refused or unsure
         desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
         observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
-        if seen is not None and seen.view.answers(observed, desired.prune_refused, options):
-            return seen.view
         last = {base: tags.get(APPLIED_GOOD)}
 
         def rules(base: str) -> Rules:
             return self._bases.rules(base, last.get(base), held.project, self._at_hand(base))
+
+        def decisions(asking: Collection[Asked]) -> Mapping[Asked, Decision]:
+            return self._decisions(asking, snapshot, held, rules)
+
+        if seen is not None:
+            desired = replace(desired, decisions=decisions(seen.view.planned.asking))
+            if seen.view.answers(observed, desired, options):
+                return seen.view
 
         if base not in (None, snapshot.revision) and self._at_hand(base) is not None:
             desired = replace(desired, rules={base: rules(base)})  # most often all that planning asks for
@@ -282,9 +292,35 @@ class Looker(Workspace):
         if not planned.bases <= desired.rules.keys():  # promotions asked for under yet another revision
             desired = replace(desired, rules={one: rules(one) for one in sorted(planned.bases)})
             planned = make_plan(desired, observed, options)
+        if not planned.asking <= desired.decisions.keys():
+            desired = replace(desired, decisions=decisions(planned.asking))
+            planned = make_plan(desired, observed, options)
         view = View(snapshot, held, desired, observed, planned, options, unsure if refused is None else None)
         self._seen = _Seen(view, read)
         return view
+
+    @cached_property
+    def _approving(self) -> Approving:
+        from mlops.observation.approving import Approving
+
+        return Approving(self.repository, self.state)
+
+    def _decisions(
+        self, asking: Collection[Asked], snapshot: Snapshot, held: Held, rules: Callable[[str], Rules]
+    ) -> Mapping[Asked, Decision]:
+        from mlops.approvals import People
+
+        def people(base: str) -> People:
+            if base == snapshot.revision:  # the first one stands for itself
+                return People.of(held.project.spec)
+            return rules(base).people
+
+        return self._approving.look(asking, people, snapshot.root) if asking else {}
+
+    def decision(self, view: View, asked: Asked) -> Decision:
+        """Who approved a promotion, looked at afresh: tags come and go while others train."""
+        rules = view.desired.rules.__getitem__
+        return self._decisions((asked,), view.snapshot, view.held, rules)[asked]
 
     def _at_hand(self, revision: str | None) -> Loaded | None:
         """All of a revision where it was the one looked at last and nothing in it is broken."""

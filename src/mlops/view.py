@@ -84,10 +84,11 @@ class View:
         held_back = self.held_back is not None or self.refused is not None
         return not held_back and not in_force(self.desired, self.observed.ledger)
 
-    def answers(self, observed: Observed, prune_refused: str | None, options: Options) -> bool:
+    def answers(self, observed: Observed, desired: Desired, options: Options) -> bool:
         """Whether planning the revision again, with these, could only come to this view."""
         unread = any(not rules.readable for rules in self.desired.rules.values())  # git may have them by now
-        same = self.observed is observed and self.desired.prune_refused == prune_refused
+        same = self.observed is observed and self.desired.prune_refused == desired.prune_refused
+        same = same and self.desired.decisions == desired.decisions
         return same and self.options == options and not unread
 
     def around(self, step: Step) -> View:

@@ -17,6 +17,7 @@ from revisions import PROJECT, Case
 import mlops.applying.apply as engine
 from mlops.applying.outcomes import Done, Failed, Outcome
 from mlops.applying.world import World
+from mlops.approvals import People, decide
 from mlops.errors import Stalled
 from mlops.observation.observed import (
     Ledger,
@@ -85,6 +86,7 @@ class Memory:
             folder="",
             desk=None,  # type: ignore[arg-type]
             planned_at=None,  # type: ignore[arg-type]
+            decision=lambda asked: decide(asked, People(), (), ()),
             check_lease=lambda: None,
             now=self.now,
             monotonic=self.now,

@@ -15,8 +15,10 @@ from typing import Any
 from mlops.applying.judging import judge
 from mlops.applying.outcomes import Blocked, Done, Outcome
 from mlops.applying.world import World
+from mlops.approvals import Decision, as_before
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedVersion
+from mlops.planning.authority import approval_block
 from mlops.planning.context import DIGEST_TAG, VERSION_TAG
 from mlops.planning.gates import GateResult
 from mlops.planning.plan import Step, canonical, sha256_of
@@ -34,11 +36,15 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
     past = history(version.tags, work.stage)
     gates: tuple[GateResult, ...] = ()
     if past.open is None:
+        decision = _decision(world, work, version)
         gates, block = judge(world, step, work, stage, version)
+        if block is None and decision is not None:
+            block = approval_block(Key.parse(step.resource), decision)
         if block is not None:
             _remember_base(world, version, work.stage, work.base)
             return Blocked(block, gates)
-        evidence = _evidence(world, work, version, gates)
+        approved = tuple(approval.to_json() for approval in decision.approvals) if decision else ()
+        evidence = _evidence(world, work, version, gates, approved)
         stay = Stay(
             promotion=work.promotion,
             alias=work.alias,
@@ -47,6 +53,7 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
             base=work.base,
             evidence=evidence,
             digest=version.tags.get(DIGEST_TAG),
+            approved_by=approved,
         )
         _point(world, version, work, past.opened(stay))
         _retire(world, work)
@@ -58,6 +65,15 @@ def move(world: World, step: Step, work: MoveAlias) -> Outcome:
         stay = replace(past.open, alias=work.alias)
         _point(world, version, work, History((*past.stays[:-1], stay), past.older))
     return Done(f"{work.alias} → {work.registered_name} v{version.number}")
+
+
+def _decision(world: World, work: MoveAlias, version: ObservedVersion) -> Decision | None:
+    """Who approved it, as it is now: a tag may have gone since planning, and bytes are approved, not names."""
+    if work.asked is None:
+        return None
+    asked = replace(work.asked, digest=version.tags.get(DIGEST_TAG))
+    stays = history(version.tags, work.stage).stays
+    return as_before(asked, (stay.to_json() for stay in stays)) or world.decision(asked)
 
 
 def restore(world: World, work: RestoreAlias) -> Outcome:
@@ -180,7 +196,11 @@ def _move_out(world: World, version: ObservedVersion, stage: str, past: History)
 
 
 def _evidence(
-    world: World, work: MoveAlias, version: ObservedVersion, gates: tuple[GateResult, ...]
+    world: World,
+    work: MoveAlias,
+    version: ObservedVersion,
+    gates: tuple[GateResult, ...],
+    approved: tuple[Mapping[str, str], ...],
 ) -> str | None:
     """Store what was observed as an artifact named by its own hash; equal observations are one artifact."""
     run = world.run(version.run_id) if version.run_id else None
@@ -200,6 +220,7 @@ def _evidence(
             t.removeprefix(DATASET_DIGEST): v for t, v in run.tags.items() if t.startswith(DATASET_DIGEST)
         },
         "gates": [gate.to_json() for gate in gates],
+        "approvedBy": [dict(approval) for approval in approved],
         "base": work.base,
         "revision": world.desired.revision,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mlops.applying.outcomes import Outcome
+from mlops.approvals import Asked, Decision
 from mlops.data import Materialised
 from mlops.errors import Stalled
 from mlops.execution.jobs import Executor
@@ -84,6 +85,7 @@ class World:
     repository: Repository
     folder: str  # of the project in its repository
     desk: Callable[[], Desk]  # where proposals are written and shown
+    decision: Callable[[Asked], Decision]  # who approved a promotion, looked at now
     planned_at: Callable[[str], Planned]  # what would be done if a commit came into force
     check_lease: Callable[[], None]
     now: Callable[[], float]

@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "logs": ("runs", "Print the training log of an experiment's newest run."),
     "monitor": ("monitor", "Watch what is in production: run, status, backtest, report."),
     "history": ("history", "Tell who promoted what where, when, and on what evidence."),
+    "approve": ("approve", "Sign that a promotion may happen: a tag over its version and its bytes."),
     "promote": ("promote", "Ask for a version in a stage: a commit on a branch, for review."),
     "rollback": ("promote", "Ask for the version that was in the stage before."),
     "pin": ("promote", "Pin data and versions to what they are now."),

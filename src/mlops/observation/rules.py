@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from mlops.approvals import People
 from mlops.errors import MlopsError
 from mlops.observation.held import Read, held
 from mlops.planning.authority import Rules
@@ -35,7 +36,7 @@ class Bases:
         if (rules := self._known.get((base, good))) is not None:
             return rules
         if at_hand is not None:
-            rules = self._known[base, good] = Rules.of(_stages(at_hand))
+            rules = self._known[base, good] = Rules.of(_stages(at_hand), _people(at_hand))
             return rules
         try:
             _, loaded = self._read(base)
@@ -44,6 +45,7 @@ class Bases:
         found = held(loaded, project.metadata.name, good, self._read)
         origin = found.good.revision if found.good is not None else None
         rules = rules_of(loaded, found.loaded, origin, lambda: self._past(base))
+        rules = replace(rules, people=_people(found.loaded))
         if rules.readable and not rules.unknown and found.problem is None:  # what is missing may be fetched
             self._known[base, good] = rules
         return rules
@@ -98,6 +100,10 @@ def rules_of(base: Loaded, held: Loaded, good: str | None, past: Callable[[], Pa
 
 def _stages(loaded: Loaded) -> Mapping[Key, Stage]:
     return {key: r for key, r in loaded.resources.items() if isinstance(r, Stage)}
+
+
+def _people(loaded: Loaded) -> People:
+    return People.of(loaded.project.spec) if loaded.project is not None else People()
 
 
 def _hides(loaded: Loaded) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mlops.approvals import Asked, Decision, People, decide
 from mlops.notifying.rows import Standing
 from mlops.observation.observed import (
     Ledger,
@@ -101,6 +102,7 @@ class Context:
     evaluating: dict[str, EvaluateModel] = field(default_factory=dict)  # what steps of this plan evaluate
     wakes: list[float] = field(default_factory=list)  # moments at which a gate passes by itself
     bases: set[str] = field(default_factory=set)  # revisions whose rules were asked for
+    asking: set[Asked] = field(default_factory=set)  # promotions that need approvals
     asked: dict[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
     made: dict[Key, Assessment] = field(default_factory=dict)
     trials: dict[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
@@ -154,6 +156,12 @@ class Context:
             return None
         self.bases.add(base)
         return self.desired.rules.get(base)
+
+    def decision(self, asked: Asked) -> Decision:
+        """Who approved what is asked; nobody as long as it was not looked at."""
+        self.asking.add(asked)
+        found = self.desired.decisions.get(asked)
+        return found if found is not None else decide(asked, People(), (), ())
 
     def registered_name(self, model: str) -> str:
         return self.registered.get(model, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlops.approvals import Asked, Decision
 from mlops.planning.authority import Rules
 from mlops.resources import Dataset, Key, Resource
 
@@ -43,6 +44,7 @@ class Desired:
     rules: Mapping[str, Rules] = field(
         default_factory=dict
     )  # of other revisions, where promotions have their base
+    decisions: Mapping[Asked, Decision] = field(default_factory=dict)  # about promotions that need approvals
     executors: frozenset[str] = field(default_factory=lambda: frozenset({"local"}))
     folder: str = "."  # of the project, in its repository
     kept: frozenset[Key] = frozenset()

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
+from mlops.approvals import Asked
 from mlops.observation.observed import Observed, ObservedVersion
 from mlops.planning import experiments, models, policies, promotions
 from mlops.planning.conditions import Assessment, Condition, assess
@@ -53,6 +54,7 @@ class Planned:
     trials: Mapping[str, tuple[TrialState, ...]] = field(default_factory=dict)  # by Experiment name
     bound: Mapping[str, ObservedVersion] = field(default_factory=dict)  # by ModelVersion name
     bases: frozenset[str] = frozenset()  # revisions whose rules decide about a promotion in this plan
+    asking: frozenset[Asked] = frozenset()  # promotions in this plan that need approvals
     by_model: Mapping[str, tuple[ObservedVersion, ...]] = field(default_factory=dict)  # by registered name
     asked: Mapping[Key, str] = field(default_factory=dict)  # the base of each promotion that is not in force
     wakes_at: float | None = None  # when a gate passes by itself next, in seconds since the epoch
@@ -93,6 +95,7 @@ def make_plan(desired: Desired, observed: Observed, options: Options | None = No
         context.trials,
         context.numbers,
         frozenset(context.bases),
+        frozenset(context.asking),
         context.versions_by_model,
         context.asked,
         min(context.wakes, default=None),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlops.approvals import Decision, as_before
 from mlops.observation.observed import ObservedModel, ObservedVersion
-from mlops.planning.authority import approval_block, base_of
+from mlops.planning.authority import approval_block, asked_of, base_of, unreadable_block
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
-from mlops.planning.context import VERSION_TAG, Context
+from mlops.planning.context import DIGEST_TAG, VERSION_TAG, Context
 from mlops.planning.gates import GateResult, gate_block
 from mlops.planning.judging import as_promoted, judge
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
@@ -162,7 +163,16 @@ def _move(
     live = context.ledger.models.get(registered)
     base = base_of(name, target, bound, live, context.authority)
     rules = context.rules(base)
-    approval = approval_block(key, stage, base, rules)
+    digest = bound.tags.get(DIGEST_TAG) if bound is not None else None
+    asked = asked_of(resource, stage, target, digest, base, context.desired.revision, rules)
+    decision = None
+    if asked is not None:
+        stays = history(bound.tags, name).stays if bound is not None else ()
+        decision = as_before(asked, (stay.to_json() for stay in stays)) or context.decision(asked)
+        status["approvals"] = [approval.to_json() for approval in decision.approvals]
+    approval = unreadable_block(key, stage, base, rules)
+    if approval is None and decision is not None:
+        approval = approval_block(key, decision)
     base = context.asked[key] = rules.origin(stage, base) if rules is not None else base
     blocks = [
         block
@@ -183,9 +193,7 @@ def _move(
             "InSync", "False", "NotPromoted", f"{resource.spec.model} {target.spec.version} is not in {name}"
         ),
         Condition("GatesPassed", gates_passed, "Evaluated", "; ".join(gate.message for gate in gates)),
-        Condition("Approved", "False", approval.reason, approval.message)
-        if approval
-        else Condition("Approved", "True", "NoneRequired"),
+        _approved(approval, decision),
     )
     exists = current is not None
     if resource.spec.suspend or stage.spec.suspend:
@@ -228,16 +236,27 @@ def _move(
             alias,
             retired,
             base,
+            asked,
         ),
         changes=(
             Change(f"alias.{alias}", current, bound.number if bound else UNKNOWN),
             Change("version", version_of(context, registered, current), target.spec.version),
             *(Change(f"alias.{old}", live.aliases[old] if live else None, None) for old in retired),
             *(Change(f"gates.{gate.name}", None, gate.shown) for gate in gates),
+            *([Change("approvals", None, decision.message)] if decision is not None else ()),
         ),
         needs=tuple(needs),
     )
     return assess(key, steps=(*judged.steps, step), conditions=conditions, status=status, exists=exists)
+
+
+def _approved(block: Block | None, decision: Decision | None) -> Condition:
+    if block is not None:
+        truth: Truth = "Unknown" if block.reason == "ForgeUnavailable" else "False"
+        return Condition("Approved", truth, block.reason, block.message)
+    if decision is None:
+        return Condition("Approved", "True", "NoneRequired")
+    return Condition("Approved", "True", "Approved", decision.message)
 
 
 def _restored(context: Context, key: Key, stage: Stage, live: ObservedModel | None) -> list[Step]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlops.approvals import Asked
+
 if TYPE_CHECKING:
     from mlops.planning.evidence import Check
 
@@ -130,6 +132,7 @@ class MoveAlias:
     alias: str
     retired_aliases: tuple[str, ...]  # names the stage's alias had before, which are taken away
     base: str | None
+    asked: Asked | None = None  # what has to be approved, looked at again before the alias moves
 
 
 @dataclass(frozen=True, slots=True)
