@@ -93,7 +93,8 @@ def count_categories(
 ) -> list[CategoricalSummary]:
     """A summary of each segment; see `count_numbers`."""
     distinct = len(categories.hashes)
-    places = np.searchsorted(plan.known, categories.hashes)
+    places, order = np.empty(distinct, np.int64), np.argsort(categories.hashes)
+    places[order] = np.searchsorted(plan.known, categories.hashes[order])  # in order: near in memory
     known = np.zeros(distinct, np.bool_)
     if len(plan.known):
         places = np.minimum(places, len(plan.known) - 1)
