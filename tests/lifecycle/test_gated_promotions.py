@@ -74,7 +74,7 @@ def test_a_challenger_is_judged_beside_the_champion_on_the_same_bytes(tmp_path: 
     assert not [step for step in plan["steps"] if step["action"] in ("train", "evaluate")]
     [move] = [step for step in plan["steps"] if step["id"] == "promote:Promotion/m-prod"]
     shown = {change["field"]: change["to"] for change in move["changes"]}
-    assert shown["gates.champion"].startswith("passed: rmse on judge: 2.35")
+    assert shown["gates.champion"].startswith("passed: 90.00% better: rmse 2.35")
     assert "of 1.0.0" in shown["gates.champion"]
     assert aliases(it)["prod"] == 1
     assert it.run("apply") == 0

@@ -95,7 +95,7 @@ def test_a_challenger_has_to_beat_the_champion(
 def test_a_comparison_shows_both_values_and_what_they_are_from() -> None:
     gate = verdict(champion(minImprovement="5%"), case(scored(rmse=9.8), scored(rmse=10.0)))
     assert gate.observed == {"challenger": 9.8, "champion": 10.0, "version": "1.0.0"}
-    assert gate.message == "rmse on judge: 9.8 against 10 of 1.0.0 (2.00% better); it has to be lower by 5%"
+    assert gate.message == "2.00% better: rmse 9.8 against 10 of 1.0.0 on judge; it has to be lower by 5%"
     assert gate.evidence["data"] == "sha256:data"
     assert gate.evidence["challenger"]["metrics"] == {"rmse": 9.8}
 

@@ -242,11 +242,13 @@ def _champion(rule: ChampionComparison, case: Case) -> GateResult:
     least = rule.min_improvement.value * (abs(theirs.value) if rule.min_improvement.relative else 1.0)
     # Equal is not better; with a margin, reaching it is enough (0.81 - 0.80 is a little less than 0.01 in doubles).
     passed = better > 0 and better >= least - _ROUNDING * max(abs(mine.value), abs(theirs.value))
-    share = (
-        f" ({abs(better / theirs.value):.2%} {'better' if better > 0 else 'worse'})" if theirs.value else ""
+    share = abs(better / theirs.value) if theirs.value else 0.0
+    message = (
+        f"{rule.metric} {mine.value:.6g} against {theirs.value:.6g} of {case.champion.name} on {rule.dataset}"
     )
-    values = f"{mine.value:.6g} against {theirs.value:.6g} of {case.champion.name}"
-    message = f"{rule.metric} on {rule.dataset}: {values}{share if better else ''}{mine.note}"
+    if share:
+        message = f"{share:.2%} {'better' if better > 0 else 'worse'}: {message}"
+    message += mine.note
     if not passed:
         message += f"; it has to be {'lower' if rule.goal == 'minimize' else 'higher'}"
         message += f" by {margin}" if rule.min_improvement.value else ""

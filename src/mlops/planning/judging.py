@@ -16,7 +16,7 @@ from mlops.planning.cases import (
     standing_soak,
 )
 from mlops.planning.context import Context
-from mlops.planning.evidence import Check
+from mlops.planning.evidence import Check, Scoring
 from mlops.planning.gates import GateResult, evaluate, load_block
 from mlops.planning.models import source_run
 from mlops.planning.plan import UNKNOWN, Block, Change, Step
@@ -83,7 +83,8 @@ def judge(
         needs[step_id] = None
         if context.evaluating.setdefault(step_id, work) is work:
             before = () if of_champion else trained
-            reason = f"a gate of {name} asks for it, and it is not known yet"
+            where = f"on {check.dataset}" if isinstance(check, Scoring) else f"for its {check.label}"
+            reason = f"{one.shown} is not looked at yet {where}, as {name} asks"
             what = (Change("evidence", None, UNKNOWN),)
             steps.append(Step(step_id, str(resource.key), "evaluate", reason, work, what, before))
     return Judgement(gates, tuple(steps), tuple(needs), unloadable)
