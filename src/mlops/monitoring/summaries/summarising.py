@@ -160,6 +160,7 @@ class _Tally:
         if places.times is not None and places.dated is not None:
             self._note_times(partitions[0], places.times, places.dated)
         names = [name for name in batch.schema.names if self._wanted(name)]
+        names.sort(key=self._is_number)  # texts take longest: begun last, one would be waited for alone
         if self._size * len(names) > _MOST:
             count = len({segment.window for segment in self._rows})
             what = (
@@ -177,6 +178,9 @@ class _Tally:
     def _wanted(self, name: str) -> bool:
         planned = name in self._plan.columns
         return planned or (name not in self._plan.excluded and name != self._timestamp)
+
+    def _is_number(self, name: str) -> bool:
+        return isinstance(self._plan.columns.get(name), NumericPlan)
 
     def _places(self, batch: Any, windows: EventWindows | RowWindows | None, at: int) -> Places:
         times = dated = None
