@@ -1,6 +1,7 @@
 """Judging a window for monitoring, beside numpy's KS of the same columns; millions of rows of Parquet; a new day.
 
-`--peers PYTHON` also measures alibi-detect and Evidently, installed for that interpreter.
+`--peers PYTHON` also measures alibi-detect and Evidently, installed for that interpreter; `--million 100` makes the
+largest file one of 100 million rows (11 GB) instead of 30.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PEERS = (
 )
 
 
-def benchmark(rounds: int, peers: str | None = None) -> Report:
+def benchmark(rounds: int, peers: str | None = None, most: int = 30) -> Report:
     notes: list[str] = []
     with workspace() as folder:
         run(folder, "make_window")
@@ -53,7 +54,7 @@ def benchmark(rounds: int, peers: str | None = None) -> Report:
                 found = json.loads((folder / "result.json").read_text())["version"]
                 notes.append(f"{package} {found}.")
         few = min(rounds, 3)
-        for million in (1, 10, 30):
+        for million in (1, 10, most):
             run(folder, "make_parquet", million * 1_000_000)
             rows[f"{million} million × 20 of Parquet"] = [run(folder, "parquet") for _ in range(few)]
             if million == 1:
@@ -62,7 +63,7 @@ def benchmark(rounds: int, peers: str | None = None) -> Report:
         run(folder, "make_year")
         rows["a year of daily files at first sight"] = [run(folder, "year") for _ in range(few)]
         rows["a new day on that year"] = [run(folder, "new_day") for _ in range(few)]
-    small, large, largest = (rows[f"{million} million × 20 of Parquet"] for million in (1, 10, 30))
+    small, large, largest = (rows[f"{million} million × 20 of Parquet"] for million in (1, 10, most))
     year, day = rows["a year of daily files at first sight"], rows["a new day on that year"]
     ratio = median(rows[judged_here]) / median(rows[plain_ks])
     return Report(
@@ -74,7 +75,7 @@ def benchmark(rounds: int, peers: str | None = None) -> Report:
             Claim("10 million × 20 from Parquet", median(large), 10, "s"),
             Claim("peak memory of that", peak(large), 700, "MB"),
             Claim("memory of 10 million rows over that of 1 million", peak(large) / peak(small), 1.1, "×"),
-            Claim("peak memory of 30 million × 20", peak(largest), 700, "MB"),
+            Claim(f"peak memory of {most} million × 20", peak(largest), 700, "MB"),
             Claim("a new day over its year", median(day) / median(year), 0.05, "×"),
         ],
         notes=[
@@ -340,5 +341,6 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("--peers", metavar="PYTHON")
+        parser.add_argument("--million", type=int, default=30)
         options, sys.argv[1:] = parser.parse_known_args()
-        main(partial(benchmark, peers=options.peers), rounds=5)
+        main(partial(benchmark, peers=options.peers, most=options.million), rounds=5)
