@@ -48,8 +48,8 @@ def evidence(check: Check, digest: str, rmse: float) -> dict[str, str]:
     return {made.tag: made.text()}
 
 
-def picture(gated: bool) -> tuple[Desired, Observed]:
-    """1,000 models with a champion in production, and a challenger that comes from staging."""
+def picture(gated: bool, count: int = COUNT) -> tuple[Desired, Observed]:
+    """Models with a champion in production, and a challenger that comes from staging."""
     scoring = Scoring("judge", DATA, "y", "regression")
     resources: list[Resource] = [
         declare(Dataset, "judge", uri="judge.csv", format="csv", columns={"target": "y"}),
@@ -59,7 +59,7 @@ def picture(gated: bool) -> tuple[Desired, Observed]:
     ledger = Ledger({}, {}, {}, {})
     runs, models, versions = {}, {}, {}
     begun, moved = "2026-01-01T00:00:00.000Z", "2026-02-01T00:00:00.000Z"
-    for number in range(COUNT):
+    for number in range(count):
         name = f"m{number:04}"
         resources.append(declare(Model, name))
         for stage in ("staging", "production"):
@@ -82,6 +82,7 @@ def picture(gated: bool) -> tuple[Desired, Observed]:
                 "mlops.version": f"{version}.0.0",
                 "mlops.digest": digest,
                 "mlops.project": "p",
+                "mlops.resource": f"ModelVersion/{name}-{version}",
                 "mlops.source": f"run/{run_id}#model",
             }
             versions[name, version] = ObservedVersion(name, version, run_id, "models:/m-1", "", tags)

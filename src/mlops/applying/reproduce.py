@@ -35,13 +35,14 @@ from mlops.planning.runs import (
 from mlops.planning.work import Trial
 from mlops.resources import Experiment, Key
 
-MOST_METRICS: Final = 60  # that are kept; of more, those that are furthest apart
+MOST_TEXT: Final = 4_000  # characters of metrics that are kept; of more, those that are furthest apart
+_NUMBER: Final = 30  # characters of a number in JSON, with what stands around it
 _SYSTEM: Final = "system/"  # what MLflow logs of the machine
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduced:
-    """The metrics of the second training; `failed` says why they do not count."""
+    """The metrics of the second training; `failed` says why they show another model."""
 
     metrics: dict[str, float]
     failed: str | None = None
@@ -83,13 +84,21 @@ def reproduce(world: World, step: Step, run: ObservedRun, *, again: bool) -> Rep
 
 def _compared(run: ObservedRun, copy: ObservedRun) -> Reproduced:
     if copy.tags.get(OUTCOME) != "succeeded":
-        return Reproduced({}, f"training it again failed (run {copy.run_id}): {copy.tags.get(MESSAGE, '')}")
+        what = f"training it again failed (run {copy.run_id}): {copy.tags.get(MESSAGE, '')}"
+        raise Stalled(what, fix="See the log of that run.")
     wanted = {name: value for name, value in run.metrics.items() if not name.startswith(_SYSTEM)}
     missing = sorted(wanted.keys() - copy.metrics.keys())
     if missing:
         return Reproduced({}, f"trained again (run {copy.run_id}), it logged no {missing[0]}")
     apart = sorted(wanted, key=lambda name: (-difference(wanted[name], copy.metrics[name]), name))
-    return Reproduced({name: copy.metrics[name] for name in sorted(apart[:MOST_METRICS])})
+    kept: list[str] = []
+    size = 0
+    for name in apart:
+        size += len(name) + _NUMBER
+        if kept and size > MOST_TEXT:
+            break
+        kept.append(name)
+    return Reproduced({name: copy.metrics[name] for name in sorted(kept)})
 
 
 def _recorded(there: World, name: str, run: ObservedRun) -> tuple[Experiment, Trial]:

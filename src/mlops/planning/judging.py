@@ -85,8 +85,10 @@ def judge(
             before = () if of_champion else trained
             where = f"on {check.dataset}" if isinstance(check, Scoring) else f"for its {check.label}"
             reason = f"{one.shown} is not looked at yet {where}, as {name} asks"
-            what = (Change("evidence", None, UNKNOWN),)
-            steps.append(Step(step_id, str(resource.key), "evaluate", reason, work, what, before))
+            what = [Change("evidence", None, UNKNOWN)]
+            if isinstance(check, Scoring):  # other data is another step
+                what.append(Change("data", None, check.data))
+            steps.append(Step(step_id, str(resource.key), "evaluate", reason, work, tuple(what), before))
     return Judgement(gates, tuple(steps), tuple(needs), unloadable)
 
 

@@ -109,9 +109,10 @@ def only(planned: Planned, targets: Collection[Key]) -> Planned:
     needed: set[str] = set()
     for step in reversed(plan.steps):  # a promotion needs the one to the stage before, which it does not name
         if step.resource in wanted or step.id in needed:
-            wanted.add(step.resource)
+            if not isinstance(step.work, EvaluateModel):  # evidence is shared, and asks for nothing else
+                wanted.add(step.resource)
             needed.update(step.needs)
-    steps = tuple(step for step in plan.steps if step.resource in wanted)
+    steps = tuple(step for step in plan.steps if step.resource in wanted or step.id in needed)
     blocked = tuple(block for block in plan.blocked if block.resource in wanted)
     seen = {name: value for name, value in plan.observed.items() if name in wanted}
     return replace(planned, plan=Plan(plan.revision, plan.base, steps, blocked, seen))
