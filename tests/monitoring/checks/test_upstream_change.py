@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from summed import beside, plan_of, summed
 
 from mlops.monitoring.checks import UpstreamSettings, upstream_change
@@ -228,3 +229,19 @@ def test_thresholds_of_a_policy_take_the_place_of_the_parts_own() -> None:
         found = upstream(reference, window, settings)
         assert part not in {one.detector for one in violated(found)}
         assert {one.threshold for one in found.columns if one.detector == part} == {threshold}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1.0, 1e-310, 1e307])
+def test_numbers_as_large_and_as_small_as_there_are_make_no_noise(scale: float) -> None:
+    draw, largest = np.random.default_rng(21), np.finfo(np.float64).max
+
+    def far(values: Any) -> Any:
+        return np.where(draw.random(len(values)) < 0.1, largest, values)
+
+    columns = [draw.normal(size=1_000) * scale, draw.lognormal(size=1_000), far(draw.normal(size=1_000))]
+    columns += [far(draw.lognormal(size=1_000)), np.where(draw.random(1_000) < 0.9, 0.0, columns[0])]
+    for before in columns:
+        for after in columns:
+            found = upstream({"x": before}, {"x": after[::2]})
+            assert found.verdict in ("quiet", "violated")

@@ -77,9 +77,13 @@ def distance(left: Cumulative, right: Cumulative, slack: float = 0.0) -> float:
     points = np.concatenate((left.points, right.points))
     points = np.concatenate((points - slack / 2, points + slack / 2)) if slack else points
     low, high = points - slack / 2, points + slack / 2
-    above = np.max(left.at(low) - right.at(high), initial=0.0)
-    below = np.max(right.at(low) - left.at(high), initial=0.0)
-    return float(max(above, below))
+    with np.errstate(
+        invalid="ignore"
+    ):  # beyond the largest double a share is unknown: as far apart as can be
+        above = np.max(left.at(low) - right.at(high), initial=0.0)
+        below = np.max(right.at(low) - left.at(high), initial=0.0)
+    found = float(np.maximum(above, below))
+    return 1.0 if math.isnan(found) else found
 
 
 def noise(left: Cumulative, right: Cumulative) -> float:
@@ -95,7 +99,8 @@ def of_summary(summary: NumericSummary) -> Cumulative | None:
     counts = np.concatenate((ends[:-1], np.cumsum(summary.scale.counts) - summary.scale.counts))
     points = np.concatenate((summary.plan.edges, summary.scale.lower))
     # Where a bucket ends matters too: after it may come a gap.
-    points = np.concatenate((points, np.nextafter(summary.scale.upper, np.inf)))
+    with np.errstate(over="ignore"):  # nothing comes after the largest double
+        points = np.concatenate((points, np.nextafter(summary.scale.upper, np.inf)))
     counts = np.concatenate((counts, np.cumsum(summary.scale.counts)))
     return _between(summary.minimum, summary.maximum, points, counts / summary.finite, float(summary.finite))
 
@@ -120,7 +125,7 @@ def of_pair(pair: Pair) -> tuple[Cumulative, Cumulative] | None:
 
 def _between(low: float, high: float, points: Floats, shares: Floats, size: float) -> Cumulative:
     inside = (points > low) & (points <= high)
-    points = np.concatenate(([low], points[inside], [np.nextafter(high, np.inf)]))
+    points = np.concatenate(([low], points[inside], [math.nextafter(high, math.inf)]))
     shares = np.concatenate(([0.0], shares[inside], [1.0]))
     order = np.lexsort((shares, points))
     return Cumulative(points[order], np.maximum.accumulate(shares[order]), size)

@@ -111,9 +111,10 @@ def rescaled(reference: Cumulative, window: Cumulative, unit: str | None = None)
     """The factor between two samples, given as their logarithms; None when it is no change of unit."""
     differences = _differences(reference, window)
     middle = float(np.median(differences))
-    spread = float(differences.std())
+    with np.errstate(invalid="ignore"):  # of values as far apart as doubles can be
+        spread = float(differences.std())
     errors = _standard_errors(reference, window)
-    if spread > math.hypot(SPREAD, float(np.sqrt(np.mean(errors**2)))):
+    if math.isnan(spread) or spread > math.hypot(SPREAD, float(np.sqrt(np.mean(errors**2)))):
         return None
     fit = distance(reference.moved(1.0, middle), window, SLACK * reference.spread)
     if fit > FIT + noise(reference, window):
