@@ -17,6 +17,17 @@ def test_default_and_calibrated_checks_are_quiet_without_drift_and_see_a_column_
     assert fires(setting, 0, 3, 1.0) == (2, 3)
 
 
+def test_wasserstein_is_quiet_where_chance_takes_it_over_its_threshold_and_sees_a_quarter_of_a_deviation() -> (
+    None
+):
+    setting = SETTINGS[2]
+    assert fires(setting, 17, 12, 0.0) == (
+        None,
+        0,
+    )  # by its Kolmogorov-Smirnov p-values alone it fires in window 10
+    assert fires(setting, 0, 3, 0.25) == (2, 3)
+
+
 def test_fixed_thresholds_alarm_on_rows_with_memory() -> None:
     assert fires(SETTINGS[3], 0, 4, 0.0)[0] is not None
 

@@ -147,7 +147,8 @@ def test_p_values_without_drift_are_as_often_below_a_level_as_it_says(measure: o
         pair = Binned.of(counts[0], counts[1], bounds=np.arange(129.0), scale=37.0)
         p_values.append(measure(pair).p_value)
     assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
-    assert np.mean(np.array(p_values) <= 0.5) >= 0.3
+    if measure is not wasserstein:  # whose p-value is a bound: never too small
+        assert np.mean(np.array(p_values) <= 0.5) >= 0.3
 
 
 def test_a_hundred_thousand_categories_seen_once_each_are_no_drift() -> None:
