@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what a command may not need is imported where it is used: `
     from mlops.applying.writing_back import Desk
     from mlops.data import Materialised
     from mlops.data.rows import RowFiles
+    from mlops.forges import Forge
     from mlops.notifying.deliveries import Delivery, Outcome
     from mlops.planning.plan import Plan
     from mlops.source.remote import Remote
@@ -312,7 +313,9 @@ class Controller(Looker):
             raise Stalled(f"revision {revision[:12]} declares no Experiment/{experiment}", fix="Train anew.")
         held = Held(loaded)
         names = set(found.spec.datasets.values())
-        data = [one for key, one in loaded.resources.items() if isinstance(one, Dataset) and key.name in names]
+        data = [
+            one for key, one in loaded.resources.items() if isinstance(one, Dataset) and key.name in names
+        ]
         desired = read_revision(snapshot, held)
         observed = Observed(Ledger(), self._datasets(loaded.project, [(one, snapshot) for one in data]))
         view = View(snapshot, held, desired, observed, make_plan(desired, observed), Options(), None)
@@ -359,8 +362,15 @@ class Controller(Looker):
             Author(who.name, who.email, who.signing_key),
             project.spec.source.branch,
             self.remote or origin(self.repository),
-            environ=self.environ,
+            self.forge(project),
+            self.environ,
+            lambda text: self.redactor.redact(text),
         )
+
+    def forge(self, project: Project) -> Forge | None:
+        """The forge that a Project names; raises ForgeRefused as `forge_of` does."""
+        spec = project.spec.forge
+        return self.forge_of(spec) if spec is not None else None
 
     def deliveries(self, view: View) -> list[Delivery]:
         """The messages that are to be sent now; what cannot be sent at all is marked. For the holder of the lease."""

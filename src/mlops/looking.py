@@ -28,12 +28,14 @@ from mlops.workspace import Workspace
 
 if TYPE_CHECKING:  # what a command may not need is imported where it is used: `validate` and `plan` are quick
     from mlops.approvals import Asked, Decision
+    from mlops.forges import Forge
     from mlops.notifying.rows import Standing
     from mlops.observation.approving import Approving
     from mlops.observation.policies import ObservedPolicy, Training
     from mlops.observation.rules import Bases
     from mlops.planning.authority import Rules
     from mlops.planning.desired import Desired
+    from mlops.resources.project import Forge as ForgeSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Looker(Workspace):
     _token: str | None = None  # of the MLflow store, before the last look
     _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
     _beside: Mapping[str, _Seen] = MappingProxyType({})  # what was seen of proposals
+    _forge: tuple[ForgeSpec, Forge] | None = None
     _moved: Mapping[str, str] = MappingProxyType(
         {}
     )  # by commit of a proposal: why it is to be looked at again
@@ -303,7 +306,22 @@ class Looker(Workspace):
     def _approving(self) -> Approving:
         from mlops.observation.approving import Approving
 
-        return Approving(self.repository, self.state)
+        return Approving(self.repository, self.state, lambda sha: self._read(sha)[1], self.forge_of)
+
+    def forge_of(self, spec: ForgeSpec) -> Forge:
+        """A forge that a Project names; the same object again, as it knows until when it takes no requests.
+
+        Raises:
+            ForgeRefused: the token in the environment belongs to another host.
+        """
+        from mlops.forges import forge_of
+
+        if self._forge is None or self._forge[0] != spec:
+            answers = self.state.namespace("forge")
+            made = forge_of(spec, environment=self.environ, answers=answers, now=self.now)
+            assert made is not None
+            self._forge = (spec, made)
+        return self._forge[1]
 
     def _decisions(
         self, asking: Collection[Asked], snapshot: Snapshot, held: Held, rules: Callable[[str], Rules]

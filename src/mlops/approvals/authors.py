@@ -31,10 +31,18 @@ class _Change:
     files: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Who touched a document, e-mails in lower case, and the newest commit that did."""
+
+    people: frozenset[str] = frozenset()
+    last: str | None = None
+
+
 def authors(
     repository: Repository, base: str | None, revision: str, folder: str, keys: Collection[Key]
-) -> Mapping[Key, frozenset[str]]:
-    """E-mails, in lower case, of those who touched documents between `base` and `revision`.
+) -> Mapping[Key, Wrote]:
+    """Who touched documents between `base` and `revision`.
 
     Two processes of git, however many documents and commits there are.
 
@@ -59,15 +67,15 @@ def authors(
     texts: dict[str, bytes] = {}
     for name, found in zip(names, read_objects(repository.root, names, limit=_LARGEST), strict=True):
         texts[name] = found.data if found.kind == "blob" else b""
-    wrote: dict[Key, set[str]] = {key: set() for key in keys}
+    wrote = dict.fromkeys(keys, Wrote())
     for change in changes:
         for file in change.files:
             now = _documents(texts.get(f"{change.sha}:{file}", b""))
             before = [_documents(texts.get(f"{parent}:{file}", b"")) for parent in change.parents] or [{}]
-            for key, people in wrote.items():
+            for key, known in wrote.items():
                 if all(_differs(now, then, key) for then in before):
-                    people |= change.people
-    return {key: frozenset(people) for key, people in wrote.items()}
+                    wrote[key] = Wrote(known.people | change.people, known.last or change.sha)
+    return wrote
 
 
 def _changes(repository: Repository, base: str | None, revision: str, folder: str) -> Iterator[_Change]:

@@ -26,6 +26,7 @@ class Asked:
     allow_author: bool
     base: str
     revision: str  # that asks for it
+    note: str = ""  # whose rule it is, where the revision that asks does not say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Decision:
     refused: tuple[str, ...] = ()
     unavailable: str | None = None  # why it cannot be known now
     fix: str = ""
+    note: str = ""
 
     @property
     def approved(self) -> bool:
@@ -83,7 +85,7 @@ class Decision:
             return f"approved by {have}" if have else "none required"
         missing = self.required - len(self.approvals)
         plural = "s" if missing > 1 else ""
-        parts = [f"{missing} approval{plural} of {', '.join(self.groups)} missing"]
+        parts = [f"{missing} approval{plural} of {', '.join(self.groups)} missing{self.note}"]
         if have:
             parts.append(f"approved by {have}")
         parts += self.refused[:MOST_TOLD]
@@ -124,8 +126,8 @@ def decide(asked: Asked, people: People, proofs: Iterable[Proof], authors: Colle
         asked.groups,
         tuple(counted[who] for who in sorted(counted)),
         tuple(refused),
-        None,
-        fix,
+        fix=fix,
+        note=asked.note,
     )
 
 

@@ -1,4 +1,4 @@
-"""Who may approve, and by which keys and logins they are known: what one revision's Project says."""
+"""Who may approve, by which keys and logins they are known, and where: what one revision's Project says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mlops.resources.project import ProjectSpec
+from mlops.resources.project import Forge, ProjectSpec
 
 GITHUB: Final = "github"
 AZURE: Final = "azureDevOps"
@@ -25,6 +25,8 @@ class People:
     ssh: Mapping[str, str] = field(default_factory=dict)  # e-mail by fingerprint, `SHA256:…`
     gpg: tuple[tuple[str, str], ...] = ()  # e-mail, and a fingerprint or a public key
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # e-mail by forge and login
+    forge: Forge | None = None  # where reviews of theirs count
+    branch: str = ""  # pull requests into which count
 
     @classmethod
     def of(cls, spec: ProjectSpec) -> People:
@@ -42,7 +44,7 @@ class People:
             if one.azure_dev_ops is not None:
                 logins[AZURE][one.azure_dev_ops.lower()] = email
         groups = {name: frozenset(email.lower() for email in some) for name, some in spec.groups.items()}
-        return cls(groups, ssh, tuple(gpg), logins)
+        return cls(groups, ssh, tuple(gpg), logins, spec.forge, spec.source.branch)
 
     def members(self, groups: Iterable[str]) -> frozenset[str]:
         """The e-mails of everybody in any of these groups."""

@@ -8,15 +8,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from mlops.approvals import Asked, Decision, People, Proof, decide
-from mlops.approvals.authors import authors
+from mlops.approvals.authors import Wrote, authors
+from mlops.approvals.deciding import unavailable
 from mlops.approvals.tags import Ref, Statement, listed, proofs
 from mlops.errors import MlopsError
-from mlops.resources import Key
+from mlops.resources import Key, Loaded, Promotion
+from mlops.resources.project import Forge as ForgeSpec
 from mlops.source.repository import Repository
 
 if TYPE_CHECKING:
+    from mlops.forges import Forge
     from mlops.state import State
 
+MOST_REMEMBERED: Final = 20_000  # documents of which it is known who wrote them
 STATEMENTS: Final = "approvals"  # namespace of the state: what tag objects were found to say
 
 
@@ -25,13 +29,23 @@ class Approving:
 
     Args:
         repository: where tags and commits are.
-        state: the namespace that keeps what was verified, as a tag object says the same for ever.
+        state: keeps what was verified, as a tag object says the same for ever.
+        read: gives what a commit declares.
+        forge: gives the forge that a Project names.
     """
 
-    def __init__(self, repository: Repository, state: State) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        state: State,
+        read: Callable[[str], Loaded],
+        forge: Callable[[ForgeSpec], Forge | None],
+    ) -> None:
         self._repository = repository
+        self._read = read
+        self._forge = forge
         self._known = _Statements(state)
-        self._wrote: dict[tuple[str, str, Key], frozenset[str]] = {}
+        self._wrote: dict[tuple[str | None, str, Key], Wrote] = {}
 
     def look(
         self, asked: Collection[Asked], people_of: Callable[[str], People], folder: str
@@ -46,29 +60,74 @@ class Approving:
         if not asked:
             return {}
         tags = listed(self._repository)
-        found: dict[Asked, Decision] = {}
+        told: dict[Asked, list[Proof]] = {}
         for one in asked:
-            people = people_of(one.base)
             refs = tags.get(one.promotion, ())
-            said = proofs(self._repository, refs, people, self._known) if refs else {}
-            telling = [said[ref.ref] for ref in refs if _tells(one, ref, said[ref.ref])]
-            wrote = self._authors(one, folder) if telling else frozenset()
-            found[one] = decide(one, people, telling, wrote)
-        return found
+            said = proofs(self._repository, refs, people_of(one.base), self._known) if refs else {}
+            told[one] = [said[ref.ref] for ref in refs if _tells(one, ref, said[ref.ref])]
+        # Whose forge it is, the base says; without proofs nobody asks who wrote the change.
+        wrote = self._authors([one for one in asked if told[one] or people_of(one.base).forge], folder)
+        return {
+            one: self._decided(one, people_of(one.base), told[one], wrote.get(one, Wrote())) for one in asked
+        }
 
-    def _authors(self, asked: Asked, folder: str) -> frozenset[str]:
-        """Who wrote what asks for it, since its base; where the base itself asks, all who ever did."""
-        keys = (Key("Promotion", asked.promotion), Key("ModelVersion", asked.model_version))
-        place = asked.base, asked.revision
-        if (*place, keys[0]) not in self._wrote or (*place, keys[1]) not in self._wrote:
-            base = asked.base if asked.base != asked.revision else None
-            wrote = authors(self._repository, base, asked.revision, folder, keys)
-            if base is not None and not any(wrote.values()):  # it stood there already
-                wrote = authors(self._repository, None, asked.revision, folder, keys)
-            if len(self._wrote) > 10_000:
-                self._wrote.clear()
-            self._wrote |= {(*place, key): people for key, people in wrote.items()}
-        return self._wrote[*place, keys[0]] | self._wrote[*place, keys[1]]
+    def _decided(self, asked: Asked, people: People, told: list[Proof], wrote: Wrote) -> Decision:
+        if told and self._repository.is_shallow():
+            why = ("who wrote the change cannot be known in a shallow clone",)
+            return Decision(asked.required, asked.groups, refused=why, fix="Run: git fetch --unshallow")
+        decision = decide(asked, people, told, wrote.people)
+        if decision.approved or people.forge is None or asked.digest is None or wrote.last is None:
+            return decision
+        from mlops.approvals.reviews import proofs as reviewed
+        from mlops.approvals.reviews import pull_request_of
+        from mlops.forges import ForgeRefused, ForgeUnavailable
+
+        try:
+            forge = self._forge(people.forge)
+            if forge is None or (found := pull_request_of(forge, wrote.last, people)) is None:
+                return decision
+            reviews = list(reviewed(forge, found, asked, people, lambda sha: self._version_at(sha, asked)))
+            author = people.logins.get(forge.name, {}).get(found.author.lower())
+        except (ForgeUnavailable, ForgeRefused) as error:
+            return unavailable(decision, f"reviews cannot be looked at: {error.what}")
+        return decide(asked, people, [*told, *reviews], {*wrote.people, *([author] if author else ())})
+
+    def _version_at(self, sha: str, asked: Asked) -> str | None:
+        """The version that the promotion asks for at a commit, None where that is not here."""
+        try:
+            resource = self._read(sha).resources.get(Key("Promotion", asked.promotion))
+        except MlopsError:
+            return None
+        return resource.spec.version if isinstance(resource, Promotion) else "none"
+
+    def _authors(self, asked: Collection[Asked], folder: str) -> Mapping[Asked, Wrote]:
+        """Who wrote what asks for each, since its base; where the base itself asks, all who ever did."""
+        if len(self._wrote) > MOST_REMEMBERED:
+            self._wrote.clear()
+        for since_base in (True, False):
+            missing: dict[tuple[str | None, str], set[Key]] = {}
+            for one in asked:
+                base = one.base if since_base and one.base != one.revision else None
+                place = base, one.revision
+                if since_base or not self._found(one).people:
+                    keys = {key for key in _keys(one) if (*place, key) not in self._wrote}
+                    missing.setdefault(place, set()).update(keys)
+            for place, keys in missing.items():
+                if keys:
+                    wrote = authors(self._repository, *place, folder, keys)
+                    self._wrote |= {(*place, key): who for key, who in wrote.items()}
+        return {
+            one: found if (found := self._found(one)).people else self._found(one, ever=True) for one in asked
+        }
+
+    def _found(self, asked: Asked, *, ever: bool = False) -> Wrote:
+        base = None if ever or asked.base == asked.revision else asked.base
+        known = [self._wrote.get((base, asked.revision, key), Wrote()) for key in _keys(asked)]
+        return Wrote(known[0].people | known[1].people, known[0].last)
+
+
+def _keys(asked: Asked) -> tuple[Key, Key]:
+    return Key("Promotion", asked.promotion), Key("ModelVersion", asked.model_version)
 
 
 def _tells(asked: Asked, ref: Ref, proof: Proof) -> bool:
@@ -107,8 +166,3 @@ class _Statements(MutableMapping[str, Statement]):
 
     def __len__(self) -> int:
         return len(self._here)
-
-
-def unknown(asked: Asked, error: MlopsError) -> Decision:
-    """The decision where the proofs cannot be read."""
-    return Decision(asked.required, asked.groups, unavailable=f"approvals cannot be read: {error.what}")

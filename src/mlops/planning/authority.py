@@ -141,6 +141,9 @@ def asked_of(
         rule.allow_author,
         base,
         revision,
+        f" (as revision {base[:12]} says, under which this was asked for)"
+        if rule is then and (now is None or now.required < rule.required)
+        else "",
     )
 
 

@@ -1,0 +1,69 @@
+"""Reviews of the pull request that carries a change, as proofs.
+
+Every review is told with what is wrong about it: one that was dismissed, or of an older head, says nothing. A review
+that only comments changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mlops.approvals.deciding import Asked, Proof
+from mlops.approvals.people import People
+from mlops.forges import Forge, PullRequest
+
+
+def pull_request_of(forge: Forge, commit: str, people: People) -> PullRequest | None:
+    """The pull request that brought a commit into the branch that counts, if it was merged there.
+
+    Raises:
+        ForgeUnavailable: it cannot be known now.
+    """
+    found = forge.merged(commit, people.branch)
+    return found if found is not None and found.state == "merged" and found.base == people.branch else None
+
+
+def proofs(
+    forge: Forge,
+    pull_request: PullRequest,
+    asked: Asked,
+    people: People,
+    version_at: Callable[[str], str | None],
+) -> Iterator[Proof]:
+    """What the reviews of a merged pull request prove, in the order in which they were given.
+
+    Args:
+        forge: where it is.
+        pull_request: the one that was merged.
+        asked: the promotion.
+        people: those of the base.
+        version_at: the version that the promotion asks for at a commit; None where the commit is not here, as
+            after a squash, which merges the reviewed text or nothing.
+
+    Raises:
+        ForgeUnavailable: the reviews cannot be looked at now.
+    """
+    logins = people.logins.get(forge.name, {})
+    asks = version_at(pull_request.head)
+    for review in forge.reviews(pull_request.number):
+        if review.state == "COMMENTED":
+            continue
+        wrong = None
+        if not review.login:
+            wrong = "the forge does not know any more who gave it"
+        elif review.state == "DISMISSED":
+            wrong = "it was dismissed"
+        elif review.state == "APPROVED" and review.commit != pull_request.head:
+            wrong = f"it is of {review.commit[:12]}, and {pull_request.head[:12]} was merged"
+        elif review.state == "APPROVED" and asks not in (None, asked.version):
+            wrong = f"what was reviewed asks for version {asks}"
+        elif review.login.lower() == pull_request.author.lower() and not asked.allow_author:
+            wrong = f"{review.login} opened the pull request"
+        yield Proof(
+            how="review",
+            reference=review.url or pull_request.url,
+            who=logins.get(review.login.lower()) if review.login else None,
+            by=review.login or "nobody",
+            approves=review.state != "CHANGES_REQUESTED",
+            wrong=wrong,
+        )
