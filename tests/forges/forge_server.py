@@ -75,10 +75,10 @@ class ForgeServer:
         self._server.daemon_threads = True
         self.host = f"http://127.0.0.1:{self._server.server_port}"
         self.url = self.host + self.prefix
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._serving = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._serving.start()
         return self
 
     def __exit__(
@@ -87,7 +87,7 @@ class ForgeServer:
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._serving.join()
         if error is None:
             assert not self.broken, "\n".join(self.broken)
 
@@ -139,7 +139,9 @@ class ForgeServer:
             return Answer(404, {"message": "Not Found"})
         if headers.get("authorization") != self.authorization:
             return Answer(401, {"message": "Bad credentials"})
-        self.broken += [f"{method} {path}: {fault}" for fault in operation.broken_by_request(query, body)]
+        if faults := operation.broken_by_request(query, body):
+            self.broken += [f"{method} {path}: {fault}" for fault in faults]
+            return Answer(422, {"message": "Validation Failed"})
         answer = self.routed(method, unquote(inner), dict(parse_qsl(query)), body)
         self.broken += [
             f"answer to {method} {path}: {fault}"

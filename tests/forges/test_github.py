@@ -140,6 +140,18 @@ def test_a_damaged_memory_is_asked_again(hub: GitHub, kept: Kept) -> None:
     assert opened(hub, kept).pull_request(number).number == number
 
 
+def test_a_memory_that_was_tampered_with_does_not_lead_elsewhere(hub: GitHub, kept: Kept) -> None:
+    with GitHub() as thief:
+        number = hub.open_pull("change")
+        for _ in range(150):
+            hub.review(number, "grace")
+        opened(hub, kept).reviews(number)
+        for key, value in kept.items():
+            kept[key] = value.replace(b'"next": "' + hub.url.encode(), b'"next": "' + thief.url.encode())
+        assert len(opened(hub, kept).reviews(number)) == 150
+        assert thief.requests == []
+
+
 def test_a_fork_cannot_pass_for_our_proposal(hub: GitHub, forge: Forge) -> None:
     ours = hub.open_pull("mlops/model/a")
     hub.open_pull("mlops/model/a", fork="mallory/models")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from mlops.forges.forge import PullRequest, PullRequestState, Review, ReviewState, StatusState
 from mlops.forges.github import shortened
@@ -71,6 +71,13 @@ class _Pull(BaseModel):
     forkSource: dict[str, Any] | None = None
     labels: list[_Label] = Field(default_factory=list)
     reviewers: list[_Reviewer] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _says_what_was_merged(self) -> _Pull:
+        # Without it a vote on no known commit would be one on what was merged.
+        if self.status == "completed" and self.lastMergeSourceCommit is None:
+            raise ValueError("completed, and nothing was merged")
+        return self
 
 
 class _Pulls(BaseModel):

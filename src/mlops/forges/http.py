@@ -135,7 +135,10 @@ class Client:
 
     def _kept(self, url: str) -> Any:
         kept = self.remembered(url.removeprefix(self.base))
-        return kept if isinstance(kept, dict) and kept.keys() == {"etag", "body", "next"} else None
+        if not isinstance(kept, dict) or kept.keys() != {"etag", "body", "next"}:
+            return None
+        onward = kept["next"]
+        return kept if onward is None or str(onward).startswith(f"{self.base}/") else None
 
     def _keep(self, url: str, entry: Any) -> None:
         self.remember(url.removeprefix(self.base), entry)

@@ -17,7 +17,7 @@ from mlops.resources.project import Forge as ForgeSpec
 GITHUB_TOKEN: Final = "GITHUB_TOKEN"
 GITHUB_URL: Final = "GITHUB_API_URL"  # GitHub Actions sets it, on GitHub Enterprise to that server
 AZURE_TOKEN: Final = "AZURE_DEVOPS_TOKEN"
-AZURE_URL: Final = "AZURE_DEVOPS_URL"
+AZURE_URL: Final = "SYSTEM_COLLECTIONURI"  # Azure Pipelines sets it
 
 
 def forge_of(
@@ -30,7 +30,7 @@ def forge_of(
     """The forge that `Project.spec.forge` names, None without one. Asks nothing yet.
 
     A repository must not decide where a token goes: it is the public host's, or, if the environment names
-    another (GITHUB_API_URL, AZURE_DEVOPS_URL), that one's. One object serves a whole process, as it knows until
+    another (GITHUB_API_URL, SYSTEM_COLLECTIONURI), that one's. One object serves a whole process, as it knows until
     when the forge takes no requests.
 
     Args:
