@@ -137,20 +137,30 @@ class Writer:
         desk = self._controller.desk(it.project)
         return write(desk, replace(made, body=body), it.revision, at, reworded=False)
 
-    def show(self, written: Written) -> Written:
-        """Push what was written where there is a remote, and open its pull request where there is a forge.
+    def publish(self, written: Written) -> Written:
+        """Push what was written, where there is a remote.
 
         Raises:
-            Transient, Stalled: the host or the forge did not take it; the branch is here.
+            Transient, Stalled: the host did not take it; the branch is here.
+        """
+        from mlops.applying.writing_back import publish
+
+        return publish(self._controller.desk(self._ground.project), written)
+
+    def request(self, written: Written) -> Written:
+        """Open its pull request, or bring the open one up to date, where there is a forge.
+
+        Raises:
+            Transient, Stalled: the forge did not take it; the branch is pushed.
         """
         from mlops.applying.request_text import request_text
-        from mlops.applying.writing_back import show
+        from mlops.applying.writing_back import request
 
         desk = self._controller.desk(self._ground.project)
-        if desk.remote is None or desk.forge is None:
-            return show(desk, written)
+        if desk.forge is None or not written.pushed:
+            return written
         view = self._controller.look(written.commit)
-        return show(desk, written, request_text(written.proposal.body, view.planned))
+        return request(desk, written, request_text(written.proposal.body, view.planned))
 
     def difference(self, written: Written) -> str:
         """The lines that differ, as a patch without lines around them."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pull_requests import Forge, Killed
 
-from mlops.applying.writing_back import Desk, Written, show, take_back, write
+from mlops.applying.writing_back import Desk, Written, publish, request, take_back, write
 from mlops.proposing.proposal import Proposal
 from mlops.source.proposing import Author, LeftAlone
 from mlops.source.publishing import origin
@@ -19,66 +20,6 @@ from mlops.source.repository import Repository
 BRANCH = "mlops/promotion/loan/1.1.0"
 PROPOSAL = Proposal(BRANCH, "Promote loan 1.1.0", "It is better.", {"loan.yaml": "version: 1.1.0\n"})
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-class Killed(BaseException):
-    """The process died here."""
-
-
-@dataclass(frozen=True)
-class PullRequest:
-    """What a forge knows of one."""
-
-    number: int
-    url: str
-    title: str
-    body: str
-    state: str
-    branch: str
-    base: str
-
-
-@dataclass
-class Forge:
-    """Pull requests in memory; dies before or after the write of the given ordinal."""
-
-    requests: list[PullRequest] = field(default_factory=list)
-    comments: list[str] = field(default_factory=list)
-    writes: int = 0
-    dies_at: tuple[int, str] | None = None
-
-    def proposed(self, branch: str) -> PullRequest | None:
-        return next((one for one in reversed(self.requests) if one.branch == branch), None)
-
-    def open(self, branch: str, base: str, title: str, body: str) -> PullRequest:
-        there = next((one for one in self.requests if (one.branch, one.state) == (branch, "open")), None)
-        if there is not None:
-            return there
-        number, url = len(self.requests) + 1, "https://forge.example/1"
-        made = PullRequest(number, url, title, body, "open", branch, base)
-        self._write(lambda: self.requests.append(made))
-        return made
-
-    def update(self, number: int, *, title: str | None = None, body: str | None = None) -> PullRequest:
-        return self._set(number, title=title, body=body)
-
-    def close(self, number: int, comment: str) -> None:
-        if self.requests[number - 1].state == "open":
-            self.comments.append(comment)
-            self._set(number, state="closed")
-
-    def _set(self, number: int, **fields: object) -> PullRequest:
-        changed = replace(self.requests[number - 1], **fields)  # type: ignore[arg-type]
-        self._write(lambda: self.requests.__setitem__(number - 1, changed))
-        return changed
-
-    def _write(self, how: object) -> None:
-        self.writes += 1
-        if self.dies_at == (self.writes, "before"):
-            raise Killed
-        how()  # type: ignore[operator]
-        if self.dies_at == (self.writes, "after"):
-            raise Killed
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -114,7 +55,7 @@ def desk(bare: Path) -> Desk:
 
 def proposed(desk: Desk, proposal: Proposal = PROPOSAL, body: str | None = None) -> Written:
     base = git(desk.repository.root, "rev-parse", "main")
-    return show(desk, write(desk, proposal, base, AT), body)
+    return request(desk, publish(desk, write(desk, proposal, base, AT)), body)
 
 
 def branches(where: Path) -> list[str]:
@@ -128,9 +69,9 @@ def forge_of(desk: Desk) -> Forge:
 
 def test_it_is_committed_pushed_and_opened_and_again_nothing_is_written(desk: Desk, bare: Path) -> None:
     first = proposed(desk)
-    (request,) = forge_of(desk).requests
-    assert (request.branch, request.base, request.title) == (BRANCH, "main", "Promote loan 1.1.0")
-    assert (first.new, first.pushed, first.pull_request) == (True, True, request)
+    (there,) = forge_of(desk).requests
+    assert (there.branch, there.base, there.title) == (BRANCH, "main", "Promote loan 1.1.0")
+    assert (first.new, first.pushed, first.pull_request) == (True, True, there)
     again = proposed(desk)
     assert (again.new, again.commit) == (False, first.commit)
     assert forge_of(desk).writes == 1
@@ -141,8 +82,8 @@ def test_new_numbers_come_into_the_same_pull_request(desk: Desk, bare: Path) -> 
     proposed(desk)
     better = replace(PROPOSAL, body="It is better by 3 %.")
     proposed(desk, better, "It is better by 3 %. And here is the plan.")
-    (request,) = forge_of(desk).requests
-    assert request.body.endswith("here is the plan.")
+    (there,) = forge_of(desk).requests
+    assert there.body.endswith("here is the plan.")
     assert "3 %" in git(bare, "log", "-1", "--format=%B", BRANCH)
     assert git(bare, "rev-list", "--count", f"main..{BRANCH}") == "1"
 
@@ -203,3 +144,13 @@ def test_without_a_remote_it_stays_here_and_no_forge_is_asked(desk: Desk, bare: 
     assert not proposed(alone).pushed
     assert forge_of(desk).requests == []
     assert branches(bare) == []
+
+
+def test_no_secret_comes_into_a_commit_or_a_pull_request(desk: Desk, bare: Path) -> None:
+    masked = replace(desk, redact=lambda text: text.replace("hunter2", "***"))
+    proposed(masked, replace(PROPOSAL, title="hunter2", body="column hunter2 drifted"), "plan: hunter2")
+    (there,) = forge_of(desk).requests
+    assert (there.title, there.body) == ("***", "plan: ***")
+    assert "hunter2" not in git(bare, "log", "--format=%B", BRANCH)
+    proposed(masked, replace(PROPOSAL, title="hunter2", body="column hunter2 drifted"), "plan: hunter2")
+    assert forge_of(desk).writes == 1

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import Ran
 from git_project import GitProject, document, lifecycle, promotion, version
+
+sys.path.append(str(Path(__file__).parents[1] / "applying"))  # where the forge is
+
+from pull_requests import Forge
 
 Mlops = Callable[..., Ran]
 BRANCH = "mlops/promotion/m-prod/1.1.0"
@@ -265,3 +270,55 @@ def test_a_stage_goes_back_to_what_it_had_and_versions_and_data_are_pinned(
     assert mlops("plan", "--detailed-exitcode").code == 0
     assert "nothing was written" in mlops("pin", "Dataset/rows", "ModelVersion/m-1.1.0").err
     assert "has nothing to pin" in mlops("pin", "Stage/prod").err
+
+
+def test_where_there_is_a_forge_the_pull_request_shows_gates_and_plan_and_there_is_one(
+    tmp_path: Path, mlops: Mlops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = GitProject(
+        tmp_path / "project",
+        [*lifecycle(), version("1.1.0")],
+        forge={"github": {"repository": "acme/models"}},
+    )
+    subprocess.run(
+        ["git", "clone", "-q", "--bare", str(project.root), str(tmp_path / "origin.git")], check=True
+    )
+    project.git("remote", "add", "origin", str(tmp_path / "origin.git"))
+    forge = Forge()
+    monkeypatch.setattr("mlops.forges.forge_of", lambda spec, **given: forge)
+    ran = mlops("promote", "m", "1.1.0", "--to", "prod", cwd=project.root)
+    assert ran.code == 0, ran.err
+    assert "pull request #1: https://forge.example/1" in ran.err
+    (request,) = forge.requests
+    assert (request.branch, request.base, request.title) == (BRANCH, "main", "Promote m 1.1.0 to prod")
+    for words in (
+        "Promotion/m-prod asked for 1.0.0.",
+        "### Gates",
+        "`metric:rmse`",
+        "### Plan of",
+        "| `promote` |",
+    ):
+        assert words in request.body
+    again = json.loads(mlops("promote", "m", "1.1.0", "--to", "prod", "-o", "json").out)
+    assert again["pullRequest"] == {"number": 1, "url": "https://forge.example/1"}
+    assert len(forge.requests) == 1
+    assert forge.writes == 1
+
+
+def test_it_is_signed_with_the_key_that_the_project_names(tmp_path: Path, mlops: Mlops) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    who = {"name": "Acme mlops", "email": "mlops@acme.example", "signingKey": str(key)}
+    project = GitProject(tmp_path / "project", [*lifecycle(), version("1.1.0")], writeBack=who)
+    assert mlops("promote", "m", "1.1.0", "--to", "prod", cwd=project.root).code == 0
+    allowed = tmp_path / "signers"
+    allowed.write_text(f"mlops@acme.example {key.with_suffix('.pub').read_text()}")
+    setting = ("-c", f"gpg.ssh.allowedSignersFile={allowed}")
+    project.git(*setting, "verify-commit", BRANCH)
+    shown = project.git(*setting, "log", "-1", "--format=%G? %GS %an", BRANCH)
+    assert shown == "G mlops@acme.example Acme mlops"
+    key.unlink()
+    ran = mlops("promote", "m", "1.1.0", "--to", "dev")
+    assert ran.code == 1
+    assert "spec.writeBack.signingKey: git cannot sign the commit" in ran.err
+    assert project.git("branch", "--list", "mlops/promotion/m-dev/*") == ""

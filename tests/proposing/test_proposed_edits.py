@@ -205,7 +205,8 @@ def test_the_body_tells_what_fired_and_what_was_pinned_and_later_the_numbers():
         f"loan-recent is pinned to {NEW}",
     ):
         assert words in proposal.message
-    body = compared(proposal, "1.10.0", {"auc": (0.91, 0.93125), "f1": (None, 0.5)}).body
+    body = compared(proposal, "1.10.0", {"auc": (0.91, 0.93125), "f1": (None, 0.5)}, "Code changed.").body
+    assert "Code changed.\n\nMetrics, as the run" in body
     assert "| `auc` | 0.91 | 0.93125 |" in body
     assert "| `f1` | – | 0.5 |" in body
 

@@ -1,13 +1,16 @@
-"""What is told of a firing in the proposal that answers it."""
+"""What is told in a proposal: of the firing that it answers, and of the code since the version that is watched."""
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from mlops.applying.monitored import Kept, moment
 from mlops.applying.world import World
+from mlops.errors import MlopsError
 from mlops.observation.policies import PolicyAction
-from mlops.resources import MonitoringPolicy
+from mlops.planning.context import REVISION_TAG
+from mlops.resources import Experiment, Key, MonitoringPolicy
 
 if TYPE_CHECKING:
     from mlops.proposing.proposal import Evidence
@@ -46,6 +49,27 @@ def evidence_of(world: World, resource: MonitoringPolicy, action: PolicyAction, 
         threshold=seen[-1].threshold if seen else None,
         report=report,
     )
+
+
+def code_since(world: World, run_id: str | None, version: str, experiment: str, base: str) -> str:
+    """Which files of an experiment's code differ between the revision of a version's run and a commit, a sentence."""
+    from mlops.proposing.proposal import quoted
+
+    run = world.run(run_id) if run_id is not None else None
+    resource = world.desired.resources.get(Key("Experiment", experiment))
+    then = run.tags.get(REVISION_TAG, "") if run is not None else ""
+    if not then or not isinstance(resource, Experiment):
+        return ""
+    try:
+        changed = world.repository.changed(then, base)
+    except MlopsError:  # a revision that is not here any more
+        return f"Which code changed since {version} was trained, at {quoted(then[:12])}, is not known here."
+    code = PurePosixPath(world.folder, resource.spec.source.path)
+    files = [path for path in changed if PurePosixPath(path).is_relative_to(code)]
+    if not files:
+        return f"No code changed since {version} was trained."
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return f"Code that changed since {version} was trained: {', '.join(map(quoted, files[:_SHOWN]))}{more}."
 
 
 def _report(world: World, resource: MonitoringPolicy, run_id: str | None) -> str:

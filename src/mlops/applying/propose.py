@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from mlops.applying.firing import evidence_of
+from mlops.applying.firing import code_since, evidence_of
 from mlops.applying.monitored import Kept
 from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.request_text import request_text
 from mlops.applying.world import World
-from mlops.applying.writing_back import Written, show, take_back, write
-from mlops.errors import MlopsError, Stalled
+from mlops.applying.writing_back import Written, publish, request, take_back, write
+from mlops.errors import MlopsError, Stalled, Transient
 from mlops.observation.policies import RECORDS, PolicyAction, PolicyRecord
 from mlops.planning.context import VERSION_TAG
 from mlops.planning.experiments import MOVED
@@ -26,7 +26,7 @@ from mlops.resources import Experiment, Key, Model, MonitoringPolicy
 from mlops.state import LeaseLost
 
 if TYPE_CHECKING:
-    from mlops.applying.writing_back import PullRequest
+    from mlops.forges import PullRequest
     from mlops.proposing.proposal import Moot, Proposal
     from mlops.resources.monitoring_actions import Retrain
 
@@ -49,7 +49,11 @@ def take_back_orphans(world: World) -> tuple[str, ...]:
     if world.desired.prune_refused is not None or world.desired.invalid:
         return ()  # what is absent may only be broken
     troubles: list[str] = []
-    for name, raw in world.state.all(RECORDS).items():
+    try:
+        stored = world.state.all(RECORDS)
+    except Transient as error:
+        return (f"what policies proposed cannot be read now: {error}",)
+    for name, raw in stored.items():
         key, record = Key("MonitoringPolicy", name), PolicyRecord.decode(raw)
         if key in world.desired.resources:
             continue
@@ -120,7 +124,7 @@ class _Proposing:
             return Done(f"{branch} is merged")
         if tip is None:
             return self._take_back(f"{branch} was deleted")
-        if (request := self._request()) is not None and request.state == "closed":
+        if (there := self._request()) is not None and there.state == "closed":
             return self._take_back("its pull request was closed")
         try:
             made = self._proposal()
@@ -135,8 +139,9 @@ class _Proposing:
         world = self.world
         world.check_lease()
         desk = world.desk()
-        body = request_text(proposal.body, world.planned_at(sha)) if desk.forge is not None else None
-        written = show(desk, Written(proposal, sha, new=True), body)
+        written = publish(desk, Written(proposal, sha, new=True))
+        if desk.forge is not None and written.pushed:
+            written = request(desk, written, request_text(proposal.body, world.planned_at(sha)))
         self._keep(replace(self.action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
         where = written.pull_request.url if written.pull_request is not None else proposal.branch
         return Done(f"{proposal.title}: review and merge {where}")
@@ -159,9 +164,9 @@ class _Proposing:
 
     def _close_request(self, reason: str) -> None:
         """Close a pull request whose edits were merged without it."""
-        forge, request = self.world.desk().forge, self._request()
-        if forge is not None and request is not None and request.state == "open":
-            forge.close(request.number, f"Closed by the reconciler: {reason}.")
+        forge, there = self.world.desk().forge, self._request()
+        if forge is not None and there is not None and there.state == "open":
+            forge.close(there.number, f"Closed by the reconciler: {reason}.")
 
     def _trained(self, run_id: str) -> tuple[Proposal, str]:
         """The proposal as it was trained, with the numbers that came of it, and the commit that it stands on."""
@@ -187,7 +192,9 @@ class _Proposing:
             promotion="",
             version=action.version or "",
         )
-        return compared(proposal, action.watched or "", self._metrics(run_id)), base
+        watched = action.watched or ""
+        code = code_since(world, self._watched_run(), watched, action.experiment or "", base)
+        return compared(proposal, watched, self._metrics(run_id), code), base
 
     def _proposal(self) -> Proposal | Moot:
         from mlops.proposing.proposal import Moot

@@ -44,7 +44,7 @@ def request_text(body: str, planned: Planned) -> str:
         held = ((one.resource, f"{one.condition}: {one.reason}", one.message) for one in plan.blocked)
         parts.append(_table(("blocked", "condition", "why"), held))
     parts.append(f"{len(plan.steps)} to do, {len(plan.blocked)} blocked.")
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _gate(key: object, gate: Mapping[str, Any]) -> tuple[object, ...]:

@@ -5,10 +5,10 @@ Each of the three is found done when it is done again, so that whoever was kille
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from mlops.proposing.proposal import Proposal
 from mlops.source.proposing import Author, commit
@@ -16,29 +16,8 @@ from mlops.source.publishing import is_ours, push, withdraw
 from mlops.source.remote import Remote
 from mlops.source.repository import Repository
 
-
-class PullRequest(Protocol):
-    """A pull request as a forge has it."""
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def body(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-
-
-class Forge(Protocol):
-    """Where pull requests are."""
-
-    def open(self, branch: str, base: str, title: str, body: str) -> PullRequest: ...
-    def update(self, number: int, *, title: str | None = None, body: str | None = None) -> PullRequest: ...
-    def proposed(self, branch: str) -> PullRequest | None: ...
-    def close(self, number: int, comment: str) -> None: ...
+if TYPE_CHECKING:
+    from mlops.forges import Forge, PullRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +32,7 @@ class Desk:
         remote: where branches are pushed to; None: they stay here.
         forge: where pull requests are; None: there are none.
         environ: where git's settings and credentials come from.
+        redact: takes secrets out of a text before it is written.
     """
 
     repository: Repository
@@ -62,6 +42,7 @@ class Desk:
     remote: Remote | None = None
     forge: Forge | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    redact: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +82,7 @@ def write(desk: Desk, proposal: Proposal, base: str, at: datetime, *, reworded: 
         base,
         proposal.files,
         branch=proposal.branch,
-        message=proposal.message,
+        message=desk.redact(proposal.message),
         author=desk.author,
         at=at,
         root=desk.folder,
@@ -110,27 +91,36 @@ def write(desk: Desk, proposal: Proposal, base: str, at: datetime, *, reworded: 
     return Written(proposal, sha, sha != before)
 
 
-def show(desk: Desk, written: Written, body: str | None = None) -> Written:
-    """Push what was written, and open its pull request or bring the open one up to date.
-
-    Args:
-        body: of the pull request, in Markdown; by default what the commit says.
+def publish(desk: Desk, written: Written) -> Written:
+    """Push what was written, where there is a remote.
 
     Raises:
         LeftAlone: somebody else has committed on the branch at the host.
-        Stalled, Transient: see `mlops.source.publishing.push` and the forge.
+        Stalled, Transient: see `mlops.source.publishing.push`.
     """
-    proposal, remote, forge = written.proposal, desk.remote, desk.forge
-    if remote is None:
+    if desk.remote is None:
         return written
-    push(desk.repository, proposal.branch, remote, author=desk.author, environ=desk.environ)
-    request = None
-    if forge is not None:
-        text = proposal.body if body is None else body
-        request = forge.open(proposal.branch, desk.branch, proposal.title, text)
-        if (request.title, request.body) != (proposal.title, text):
-            request = forge.update(request.number, title=proposal.title, body=text)
-    return Written(proposal, written.commit, written.new, True, request)
+    push(desk.repository, written.proposal.branch, desk.remote, author=desk.author, environ=desk.environ)
+    return replace(written, pushed=True)
+
+
+def request(desk: Desk, written: Written, body: str | None = None) -> Written:
+    """Open the pull request of what was pushed, or bring the open one up to date, where there is a forge.
+
+    Args:
+        body: its text, in Markdown; by default what the commit says.
+
+    Raises:
+        ForgeUnavailable, ForgeRefused: the forge did not do it.
+    """
+    if desk.forge is None or not written.pushed:
+        return written
+    title = desk.redact(written.proposal.title)
+    text = desk.redact(written.proposal.body if body is None else body)
+    made = desk.forge.open(written.proposal.branch, desk.branch, title, text)
+    if (made.title, made.body) != (title, text):
+        made = desk.forge.update(made.number, title=title, body=text)
+    return replace(written, pull_request=made)
 
 
 def take_back(desk: Desk, branch: str, reason: str) -> bool:
@@ -147,5 +137,5 @@ def take_back(desk: Desk, branch: str, reason: str) -> bool:
     if desk.forge is not None:
         request = desk.forge.proposed(branch)
         if request is not None and request.state == "open":
-            desk.forge.close(request.number, f"Closed by the reconciler: {reason}.")
+            desk.forge.close(request.number, desk.redact(f"Closed by the reconciler: {reason}."))
     return withdraw(desk.repository, branch, desk.remote, author=desk.author, environ=desk.environ)

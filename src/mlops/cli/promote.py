@@ -95,10 +95,11 @@ def _write(
     if written.new and output is None:
         click.echo(writer.difference(written), nl=False)
     say(f"branch {written.proposal.branch}, commit {written.commit[:12]}")
-    shown = writer.show(written)
-    request = shown.pull_request
+    shown = writer.publish(written)
     if shown.pushed:
         say("pushed to origin")
+    shown = writer.request(shown)
+    request = shown.pull_request
     if request is not None:
         say(f"pull request #{request.number}: {request.url}")
     if output == "json":

@@ -90,7 +90,10 @@ def branch_of(resource: Key, what: str) -> str:
 
 
 def compared(
-    proposal: Proposal, watched: str, metrics: Mapping[str, tuple[float | None, float | None]]
+    proposal: Proposal,
+    watched: str,
+    metrics: Mapping[str, tuple[float | None, float | None]],
+    code: str = "",
 ) -> Proposal:
     """The same proposal with the numbers of the new run beside those of the version that was watched.
 
@@ -98,8 +101,18 @@ def compared(
         proposal: as it was before the training.
         watched: the version that was watched.
         metrics: by the metric's name, its value for that version and for the new one; None: not known.
+        code: which code changed since, a sentence.
     """
-    lines = ["", "", f"| metric | {watched} | {proposal.version} |", "|---|---:|---:|"]
+    own = "Metrics, as the run of each version logged them on the data that it was given:"
+    lines = [
+        "",
+        "",
+        *([code, ""] if code else []),
+        own,
+        "",
+        f"| metric | {watched} | {proposal.version} |",
+        "|---|---:|---:|",
+    ]
     for name, (old, new) in sorted(metrics.items()):
         lines.append(f"| {quoted(name)} | {_number(old)} | {_number(new)} |")
     return replace(proposal, body=proposal.body + "\n".join(lines))

@@ -306,6 +306,14 @@ class Namespace:
     state: State
     name: str
 
+    def get(self, key: str, /) -> bytes | None:
+        """The value of a key, None where there is none."""
+        return self.get_many((key,)).get(key)
+
+    def put(self, key: str, value: bytes, /) -> None:
+        """Insert or overwrite an entry."""
+        self.put_many({key: value})
+
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that are there."""
         if self.state.resting():
