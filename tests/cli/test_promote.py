@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from command_line import Ran
 from git_project import GitProject, document, lifecycle, promotion, version
 
 sys.path.append(str(Path(__file__).parents[1] / "applying"))  # where the forge is
 
 from pull_requests import Forge
+
+from forges.forge_server import CANARY
+from forges.github_server import GitHub
 
 Mlops = Callable[..., Ran]
 BRANCH = "mlops/promotion/m-prod/1.1.0"
@@ -322,3 +326,28 @@ def test_it_is_signed_with_the_key_that_the_project_names(tmp_path: Path, mlops:
     assert ran.code == 1
     assert "spec.writeBack.signingKey: git cannot sign the commit" in ran.err
     assert project.git("branch", "--list", "mlops/promotion/m-dev/*") == ""
+
+
+def test_on_github_it_is_one_pull_request_however_often_it_is_asked_for(
+    project: GitProject, origin: Path, mlops: Mlops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with GitHub() as hub:
+        spec = hub.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        project.write("mlops.yaml", yaml.safe_dump(document("Project", "p", {"forge": spec})))
+        project.commit("a forge")
+        for name, value in hub.environment.items():
+            monkeypatch.setenv(name, value)
+        ran = mlops("promote", "m", "1.1.0", "--to", "prod", cwd=project.root)
+        assert ran.code == 0, ran.err
+        asked = json.loads(mlops("promote", "m", "1.1.0", "--to", "prod", "-o", "json").out)
+        assert asked["new"] is False
+        assert asked["pullRequest"]["number"] == 1
+        assert f"pull request #1: {asked['pullRequest']['url']}" in ran.err
+        (request,) = hub.pulls.values()
+        assert "### Plan of" in request["body"]
+        assert CANARY not in ran.out + ran.err + json.dumps(request)
+        monkeypatch.setenv("GITHUB_TOKEN", "")
+        refused = mlops("promote", "m", "1.1.0", "--to", "dev")
+        assert refused.code == 1
+        assert "pushed to origin" in refused.err
+        assert "GITHUB_TOKEN" in refused.err
