@@ -202,6 +202,7 @@ def _write(
 def _handler(server: ForgeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body go in two writes
         timeout = 30
 
         def do_GET(self) -> None:
