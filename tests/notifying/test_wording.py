@@ -159,3 +159,13 @@ def test_a_message_is_kept_and_read_again_as_it_was() -> None:
     assert Message.from_json(said.to_json()) == said
     odd = Message("\ud800\0", "b", "info")
     assert Message.from_json(odd.to_json()) == odd
+
+
+def test_a_metric_is_told_with_its_reference_and_how_much_worse_it_is_in_percent() -> None:
+    worse = ColumnVerdict(
+        "y", None, "rmse", 0.5, 0.05, 0.001, 0.001, "violated", "rmse 3.1 ± 0.2, reference 2.07"
+    )
+    check = CheckVerdict("inputs", "conceptDrift", "violated", 0.5, 0.05, (worse,))
+    said = message(ALERT, policy=policy(), evaluation=replace(evaluation(), checks=(check,)))
+    assert "Measured: 50 % worse than the reference, 5 % are allowed" in said.body
+    assert "rmse 3.1 ± 0.2, reference 2.07" in said.body

@@ -106,7 +106,7 @@ def _moment(window: Window, *, timed: bool) -> str:
 
 def _measured(check: CheckVerdict) -> list[str]:
     estimate = " (estimated: labels have not come yet)" if check.estimate else ""
-    lines = [f"Measured: {_against(check.value, check.threshold)}{estimate}"]
+    lines = [f"Measured: {_against(check.value, check.threshold, check.type)}{estimate}"]
     violated = [column for column in check.columns if column.verdict == "violated"]
     if violated:
         # By how far over their thresholds: units differ between columns.
@@ -114,7 +114,7 @@ def _measured(check: CheckVerdict) -> list[str]:
             key=lambda column: (-_excess(column), column.column, column.slice or "", column.detector)
         )
         lines.append("What drifted:")
-        lines += [f"- {_column(column)}" for column in violated[:_MOST_COLUMNS]]
+        lines += [f"- {_column(column, check.type)}" for column in violated[:_MOST_COLUMNS]]
         if len(violated) > _MOST_COLUMNS:
             lines.append(f"- and {len(violated) - _MOST_COLUMNS} more")
     if unjudged := sum(column.verdict not in ("violated", "quiet") for column in check.columns):
@@ -122,17 +122,25 @@ def _measured(check: CheckVerdict) -> list[str]:
     return lines
 
 
-def _column(one: ColumnVerdict) -> str:
+def _column(one: ColumnVerdict, kind: str) -> str:
     where = f" where {_plain(one.slice)}" if one.slice is not None else ""
     note = f" ({_plain(one.note, 300)})" if one.note else ""
     column = _plain(one.column) if one.column else "all rows"
-    return f"{column}{where}: {_plain(one.detector)} {_against(one.value, one.threshold)}{note}"
+    return f"{column}{where}: {_plain(one.detector)} {_against(one.value, one.threshold, kind)}{note}"
 
 
-def _against(value: float | None, threshold: float | None) -> str:
+def _against(value: float | None, threshold: float | None, kind: str) -> str:
     if value is None:
         return "no value"
+    if kind == "conceptDrift":  # the metrics themselves stand in the note
+        allowed = "" if threshold is None else f", {_percent(threshold)} are allowed"
+        turned = "worse" if value >= 0 else "better"
+        return f"{_percent(abs(value))} {turned} than the reference{allowed}"
     return f"{value:.4g}" if threshold is None else f"{value:.4g} against a threshold of {threshold:.4g}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
 
 
 def _excess(one: ColumnVerdict) -> float:
