@@ -28,7 +28,6 @@ from mlops.resources.quantities import DURATION_PATTERN, SIZE_PATTERN
 NOT_YET: Final[Mapping[str, Mapping[str, str]]] = {
     "Project": {
         "spec.source.verify": "Signatures are not checked.",
-        "spec.forge": "Nothing talks to a forge.",
         "spec.groups": "Approvals are not read, so stages that ask for one stay closed.",
         "spec.approvers": "As for `groups`.",
     },
