@@ -331,3 +331,24 @@ def test_every_detector_gives_the_same_verdict_bytes_twice(numeric: str) -> None
     first, second = drift(reference, window, settings), drift(reference, window, settings)
     assert first == second
     assert first.verdict == "violated"
+
+
+@pytest.mark.parametrize(
+    ("numeric", "verdict"), [("psi", "insufficient"), ("ks", "quiet"), ("wasserstein", "quiet")]
+)
+def test_a_calibrated_threshold_out_of_reach_is_no_power_and_not_quiet(numeric: str, verdict: str) -> None:
+    draw = np.random.default_rng(19)
+    reference = draw.normal(size=300)
+    plan = plan_of({"x": reference})
+    settings = DriftSettings("inputs", numeric=numeric, min_rows=30)
+    calibrations = calibrate(settings, [summed(plan, {"x": part}) for part in np.split(reference, 10)])
+    base = summed(plan, {"x": reference})
+    for values in (draw.normal(size=30), draw.normal(40, 1, 30)):
+        found = data_drift(settings, base, summed(plan, {"x": values}), calibrations=calibrations)
+        one = column(found)
+        expected = "violated" if verdict == "quiet" and values.mean() > 20 else verdict
+        assert (found.verdict, one.verdict) == (expected, expected)
+        if verdict == "insufficient":
+            assert one.note is not None
+            assert one.note.startswith("no power")
+            assert "wasserstein or ks" in one.note

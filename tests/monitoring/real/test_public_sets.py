@@ -47,9 +47,16 @@ def test_a_year_of_weather_alarms_without_its_seasons(tmp_path: Path) -> None:
 
 
 def test_a_year_of_weather_is_quiet_beside_its_seasons(tmp_path: Path) -> None:
-    seen = weather_of_2015(tmp_path, calibrated=True, reference={"season": "month"})
-    for check in ("upstream", "inputs", "target"):
+    seen = weather_of_2015(tmp_path, numeric="ks", calibrated=True, reference={"season": "month"})
+    for check in ("upstream", "inputs"):
         assert seen.verdicts(check) == ["insufficient"] + ["quiet"] * 11  # of 2014 there are four days
+
+
+def test_psi_on_windows_of_thirty_rows_says_that_it_has_no_power(tmp_path: Path) -> None:
+    seen = weather_of_2015(tmp_path, calibrated=True, reference={"season": "month"})
+    assert seen.fired == set()
+    assert seen.verdicts("target") == ["insufficient"] * 12
+    assert "insufficient" in seen.verdicts("inputs")[1:]
 
 
 def test_ten_degrees_too_warm_are_found_beside_the_seasons(tmp_path: Path) -> None:

@@ -140,8 +140,16 @@ def _corrected(settings: DriftSettings, found: Sequence[Judged]) -> list[ColumnV
                 p_adjusted=p_adjusted,
                 verdict="violated" if drifted else "quiet",
             )
+            if not drifted and one.most is not None and one.most() < threshold:
+                # A window that could not have drifted has not been quiet.
+                verdict = replace(verdict, p_adjusted=None, verdict="insufficient", note=_powerless(verdict))
         result.append(verdict)
     return result
+
+
+def _powerless(verdict: ColumnVerdict) -> str:
+    why = "no power: with so few rows its calibrated threshold is out of reach; take larger windows"
+    return why + ("" if verdict.detector in ("ks", "wasserstein") else ", or wasserstein or ks for numbers")
 
 
 def _checked(kind: str, settings: DriftSettings, verdicts: Sequence[ColumnVerdict]) -> CheckVerdict:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mlops.errors import MlopsError
 from mlops.monitoring.alibi.catalogue import OFFERED, AlibiDetector
 from mlops.monitoring.checks.pairs import Pair
 from mlops.monitoring.checks.row_measures import ALL_COLUMNS, Measure, Told, asked
 from mlops.monitoring.detectors import BinDetector, Binned, Detector, Measured, RowDetector, detector
-from mlops.monitoring.detectors.calibration import Calibration
+from mlops.monitoring.detectors.calibration import Calibration, most_of
 from mlops.monitoring.samples import RowSample
 from mlops.monitoring.summaries.numeric import NumericSummary
 from mlops.monitoring.verdicts import ColumnVerdict
@@ -52,6 +53,7 @@ class Judged:
 
     verdict: ColumnVerdict
     calibration: Calibration | None = None
+    most: Callable[[], float] | None = None  # the effect that no window of so many rows exceeds
 
 
 def chosen_for(settings: DriftSettings, pair: Pair) -> Detector | MlopsError:
@@ -137,7 +139,10 @@ def judged(
         "quiet",
         "; ".join(notes) or None,
     )
-    return Judged(verdict, calibration)
+    most = None
+    if calibration is not None and isinstance(chosen, BinDetector):
+        most = partial(most_of, chosen, pair.binned())
+    return Judged(verdict, calibration, most)
 
 
 def _is_numeric(pair: Pair) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import nctdtrit, ndtri, stdtr, stdtrit
@@ -78,6 +78,21 @@ def calibrated(found: BinDetector, windows: Sequence[Binned]) -> Calibration | N
     if len(scaled) < FEWEST_WINDOWS:
         return None
     return Calibration(float(scaled.mean()), float(scaled.std(ddof=1)), len(scaled), power)
+
+
+def most_of(found: BinDetector, binned: Binned) -> float:
+    """The largest effect that `found` can measure on as many rows: all of them in one bin, or beyond all others."""
+    bounds, before, window = binned.bounds, binned.reference, binned.window
+    if bounds is not None:  # values may go as far as they like
+        far = bounds[-1] + 1e3 * max(binned.scale or 0.0, bounds[-1] - bounds[0])
+        bounds, before, window = np.append(bounds, far), np.append(before, 0.0), np.append(window, 0.0)
+    effects = []
+    for place in {0, int(np.argmin(before)), len(before) - 1}:
+        all_in_one = np.zeros_like(window)
+        all_in_one[place] = window.sum()
+        one = replace(binned, reference=before, window=all_in_one, bounds=bounds)
+        effects.append(found.measure(one).effect)
+    return max(effects)
 
 
 def against_the_rest(
