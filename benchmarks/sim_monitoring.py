@@ -163,9 +163,9 @@ possible).
 {rows}
 
 How to read it: the threshold of an effect is what a shift has to reach, whatever the number of rows; p-values keep
-chance out. `psi` 0.2 is a shift of about 0.45 σ, `ks` 0.1 of 0.25 σ, `wasserstein` 0.1 of 0.1 σ: a threshold that low
-is reached by chance in windows of 1,000 rows, p-values alone hold the alarms, and some policies do fire; take a higher
-threshold, larger windows or `calibrated` where that matters. Where rows have memory p-values do not hold: fixed
+chance out. `psi` 0.2 is a shift of about 0.45 σ, `ks` 0.1 of 0.25 σ, `wasserstein` 0.1 of 0.1 σ. Chance alone takes
+`wasserstein` over a threshold that low in windows of 1,000 rows; its own p-value keeps that quiet, and larger
+windows see smaller shifts. Where rows have memory p-values do not hold: fixed
 thresholds then alarm without any drift, and `thresholds: calibrated` asks for what the reference's own windows never
 did, which costs power.
 """
