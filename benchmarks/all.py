@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("help", "validate", "plan", "trial", "registry", "daemon", "gates")
+NAMES = ("help", "validate", "plan", "trial", "registry", "daemon", "gates", "approvals")
 
 
 def main() -> int:

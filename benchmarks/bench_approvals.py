@@ -35,9 +35,9 @@ def benchmark(rounds: int) -> Report:
         title="Reviews of 1,000 promotions on GitHub",
         rows=rows,
         claims=[
-            Claim("requests of the first pass, of the 5,000 an hour", first["counted"], 2 * PROMOTIONS, ""),
-            Claim("requests of a later pass", last["requests"], PROMOTIONS, ""),
-            Claim("of them counted by GitHub", last["counted"], 0, ""),
+            Claim("requests for a promotion in the first pass", first["counted"] / PROMOTIONS, 2, ""),
+            Claim("requests for a promotion in a later pass", last["requests"] / PROMOTIONS, 1, ""),
+            Claim("of them counted against the limit", last["counted"], 0, ""),
             Claim("kept in the state", counts["kept"] / 1e6, 2, "MB"),
         ],
         notes=[
