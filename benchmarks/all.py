@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("help", "validate", "plan", "trial", "registry", "daemon", "gates", "approvals")
+NAMES = ("help", "validate", "plan", "trial", "registry", "daemon", "gates", "approvals", "monitoring", "profile")
 
 
 def main() -> int:
