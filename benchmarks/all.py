@@ -6,7 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("help", "validate", "plan", "trial", "registry", "daemon", "gates", "approvals", "monitoring", "profile")
+NAMES = (
+    "help",
+    "validate",
+    "plan",
+    "trial",
+    "registry",
+    "daemon",
+    "gates",
+    "approvals",
+    "monitoring",
+    "profile",
+)
 
 
 def main() -> int:
