@@ -273,13 +273,15 @@ class Looker(Workspace):
         base = revision_in_force(tags)
         unsure = None if options.refused else _unsure(tags, snapshot.revision, options)
         refused = options.refused or self._rewritten(base, snapshot.revision, options)
-        no_pruning = refused or unsure
-        desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
-        observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
         last = {base: tags.get(APPLIED_GOOD)}
 
         def rules(base: str) -> Rules:
             return self._bases.rules(base, last.get(base), held.project, self._at_hand(base))
+
+        refused = refused or self._unsigned(base, snapshot, read, rules)
+        no_pruning = refused or unsure
+        desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
+        observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
 
         def decisions(asking: Collection[Asked]) -> Mapping[Asked, Decision]:
             return self._decisions(asking, snapshot, held, rules)
@@ -417,6 +419,36 @@ class Looker(Workspace):
         from mlops.observation.rules import Bases
 
         return Bases(self.repository, self._read)
+
+    def _unsigned(
+        self, base: str | None, snapshot: Snapshot, read: Desired, rules: Callable[[str], Rules]
+    ) -> str | None:
+        """Why the revision is not taken where the one in force says that only signed ones are."""
+        revision = snapshot.revision
+        if base is None or (base == revision and not read.dirty):
+            return None
+        people = rules(base).people
+        if not people.signed:
+            return None
+        from mlops.approvals.revisions import unsigned
+
+        if read.dirty:
+            why: str | None = "the working tree is not signed"
+        else:
+            if (revision, people.known_by) not in self._signed:
+                self._signed[revision, people.known_by] = unsigned(self.repository, revision, people)
+            why = self._signed[revision, people.known_by]
+        if why is None:
+            return None
+        return (
+            f"{revision[:12]} does not come into force: {why}, and {base[:12]} says `source.verify: signatures`. "
+            "Have an approver sign a commit on top of it (git commit -S --allow-empty)"
+        )
+
+    @cached_property
+    def _signed(self) -> dict[tuple[str, str], str | None]:
+        """Why revisions were found to be not signed, by the keys that counted."""
+        return {}
 
     def _rewritten(self, base: str | None, revision: str, options: Options) -> str | None:
         """Why nothing may be pruned: the revision does not descend from the one in force."""

@@ -27,6 +27,7 @@ class People:
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # e-mail by forge and login
     forge: Forge | None = None  # where reviews of theirs count
     branch: str = ""  # pull requests into which count
+    signed: bool = False  # whether only revisions that one of them signed come into force
 
     @classmethod
     def of(cls, spec: ProjectSpec) -> People:
@@ -44,7 +45,21 @@ class People:
             if one.azure_dev_ops is not None:
                 logins[AZURE][one.azure_dev_ops.lower()] = email
         groups = {name: frozenset(email.lower() for email in some) for name, some in spec.groups.items()}
-        return cls(groups, ssh, tuple(gpg), logins, spec.forge, spec.source.branch)
+        return cls(
+            groups,
+            ssh,
+            tuple(gpg),
+            logins,
+            spec.forge,
+            spec.source.branch,
+            spec.source.verify == "signatures",
+        )
+
+    @property
+    def known_by(self) -> str:
+        """A digest of the keys that count."""
+        keys = repr((sorted(self.ssh.items()), self.gpg))
+        return hashlib.sha256(keys.encode()).hexdigest()[:16]
 
     def members(self, groups: Iterable[str]) -> frozenset[str]:
         """The e-mails of everybody in any of these groups."""

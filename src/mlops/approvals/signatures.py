@@ -61,6 +61,34 @@ def split(data: bytes) -> Signed:
     return Signed(data[:at], data[at:], found[0][1] == b"SSH")
 
 
+def split_commit(data: bytes) -> Signed:
+    """Part a commit's raw bytes into what was signed and the signature in its header.
+
+    Raises:
+        Unverified: there is none, or more than one.
+    """
+    head, gap, message = data.partition(b"\n\n")
+    kept: list[bytes] = []
+    found: list[list[bytes]] = []
+    taking = False
+    for line in head.split(b"\n"):
+        if line.startswith((b"gpgsig ", b"gpgsig-sha256 ")):
+            taking = True
+            found.append([line.partition(b" ")[2]])
+        elif taking and line.startswith(b" "):
+            found[-1].append(line[1:])
+        else:
+            taking = False
+            kept.append(line)
+    if not found:
+        raise Unverified("it is not signed")
+    signature = b"\n".join(found[0]) + b"\n"
+    marks = [] if len(found) > 1 else _BEGIN.findall(signature)
+    if len(marks) != 1:
+        raise Unverified("it holds more than one signature")
+    return Signed(b"\n".join(kept) + gap + message, signature, marks[0] == b"SSH")
+
+
 @dataclass(slots=True)
 class Verifier:
     """Verifies signatures; `gpg` are the approvers' GPG keys, as People has them."""

@@ -1,0 +1,198 @@
+"""Who may put a version into a stage: reviews of the pull request that was merged, on a GitHub that keeps state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from git_project import GitProject, document, experiment, promotion, version
+
+from forges.github_server import GitHub
+
+ANN, BEN, EVE = "ann@example.com", "ben@example.com", "eve@example.com"
+
+
+class Reviewed:
+    """A project on a forge: 1.0.0 was there before the stage was guarded; 1.1.0 comes by a pull request."""
+
+    def __init__(self, place: Path, hub: GitHub) -> None:
+        self.hub = hub
+        self.documents = [
+            document("Dataset", "rows", {"uri": "data/rows.csv", "format": "csv"}),
+            experiment(),
+            document("Model", "m", {"description": "A model"}),
+            version("1.0.0"),
+            version("1.1.0"),
+            document("Stage", "prod", {"approvals": {"required": 1, "from": ["leads"]}}),
+        ]
+        self.it = GitProject(
+            place / "p",
+            self.documents,
+            forge={"github": {"repository": hub.repository, "url": hub.url}},
+            groups={"leads": [ANN, BEN]},
+            approvers=[
+                {"email": ANN, "github": "ann"},
+                {"email": BEN, "github": "Ben"},
+                {"email": EVE, "github": "eve"},
+            ],
+        )
+        assert self.it.run("apply") == 0
+        self.number = 0
+
+    def ask(self, number: str = "1.1.0", author: str = "cid") -> str:
+        """A pull request that asks for a version; the sha of its head."""
+        self.it.git("checkout", "-q", "-b", f"change-{number}")
+        self.it.declare([*self.documents, promotion("prod", number)])
+        head = self.it.commit(f"Release {number}")
+        self.it.git("checkout", "-q", "main")
+        self.number = self.hub.open_pull(f"change-{number}", head=head, author=author)
+        return head
+
+    def merge(self, *, squash: bool = False) -> str:
+        branch = self.hub.pulls[self.number]["head"]["ref"]
+        if squash:
+            self.it.git("merge", "-q", "--squash", branch)
+            self.it.git("commit", "-q", "-m", "squashed")
+        else:
+            self.it.git("merge", "-q", "--no-ff", "--no-edit", branch)
+        sha = self.it.git("rev-parse", "HEAD")
+        self.hub.merge(self.number, sha)
+        return sha
+
+    def why(self, capsys: Any) -> str:
+        return " ".join(block["message"] for block in self.it.json(capsys, "plan")["blocked"])
+
+    def stands(self) -> dict[str, int]:
+        return {name: int(at) for name, at in self.it.client.get_registered_model("m").aliases.items()}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    with GitHub() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def team(tmp_path: Path, hub: GitHub) -> Reviewed:
+    return Reviewed(tmp_path, hub)
+
+
+@pytest.mark.parametrize("squash", [False, True])
+def test_a_review_of_what_was_merged_promotes_within_a_pass(
+    team: Reviewed, capsys: Any, squash: bool
+) -> None:
+    team.ask()
+    team.hub.review(team.number, "ben")
+    team.merge(squash=squash)
+    assert team.it.run("apply") == 0
+    [row] = team.it.json(capsys, "history")["promotions"]
+    [approval] = row["approvedBy"]
+    assert (approval["who"], approval["how"]) == (BEN, "review")
+    assert approval["reference"].startswith("https://github.test/acme/models/pull/1")
+    assert (row["version"], team.stands().keys()) == ("1.1.0", {"prod"})
+
+
+def dismissed(team: Reviewed) -> None:
+    team.hub.dismiss(team.number, team.hub.review(team.number, "ben"))
+
+
+def pushed_after(team: Reviewed) -> None:
+    team.hub.review(team.number, "ben", commit="1" * 40)
+
+
+def then_refused(team: Reviewed) -> None:
+    team.hub.review(team.number, "ben")
+    team.hub.review(team.number, "ben", "CHANGES_REQUESTED")
+
+
+REFUSED: dict[str, tuple[Callable[[Reviewed], Any], str]] = {
+    "nobody": (lambda team: None, "1 approval of leads missing"),
+    "a stranger": (lambda team: team.hub.review(team.number, "zoe"), "the login zoe is no approver's"),
+    "a non-member": (lambda team: team.hub.review(team.number, "eve"), "eve@example.com is not in leads"),
+    "an author": (lambda team: team.hub.review(team.number, "ann"), "ann@example.com is an author"),
+    "a user that is gone": (lambda team: team.hub.review(team.number, None), "does not know any more"),
+    "a comment": (
+        lambda team: team.hub.review(team.number, "ben", "COMMENTED"),
+        "1 approval of leads missing",
+    ),
+    "dismissed": (dismissed, "it was dismissed"),
+    "an older head": (pushed_after, "was merged"),
+    "changes requested later": (then_refused, "ben@example.com asked for changes"),
+}
+
+
+def test_what_does_not_count_is_refused_with_its_reason(team: Reviewed, capsys: Any) -> None:
+    team.ask()
+    team.merge()
+    for name, (review, reason) in REFUSED.items():
+        team.hub._reviews.clear()
+        review(team)
+        assert reason in team.why(capsys), name
+        assert team.it.run("apply") == 3, name
+        assert team.stands() == {}, name
+
+
+def test_whoever_opened_the_pull_request_does_not_approve_it(team: Reviewed, capsys: Any) -> None:
+    team.ask(author="BEN")
+    team.hub.review(team.number, "ben")
+    team.merge()
+    assert "opened the pull request" in team.why(capsys)
+
+
+def test_a_pull_request_that_was_not_merged_or_into_another_branch_counts_for_nothing(
+    team: Reviewed, capsys: Any
+) -> None:
+    team.ask()
+    team.hub.review(team.number, "ben")
+    team.it.git(
+        "merge", "-q", "--no-ff", "--no-edit", "change-1.1.0"
+    )  # by hand: nobody merged the pull request
+    assert "1 approval of leads missing" in team.why(capsys)
+    team.hub.pulls[team.number]["base"]["ref"] = "next"
+    team.hub.merge(team.number, team.it.git("rev-parse", "HEAD"))
+    assert "1 approval of leads missing" in team.why(capsys)
+    assert team.it.run("apply") == 3
+
+
+def test_a_forge_that_is_down_delays_only_what_needs_it_and_says_so(
+    team: Reviewed, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.ask()
+    team.hub.review(team.number, "ben")
+    team.merge()
+    team.hub.__exit__(None, None, None)
+    team.documents.append(document("Stage", "dev", {}))
+    team.it.declare([*team.documents, promotion("prod", "1.1.0"), promotion("dev", "1.0.0")])
+    team.it.commit("dev as well")
+    assert team.it.run("apply") == 3
+    assert team.stands() == {"dev": 1}
+    plan = team.it.json(capsys, "plan")
+    assert [block["reason"] for block in plan["blocked"]] == ["ForgeUnavailable"]
+    found = team.it.json(capsys, "get", "Promotion/m-prod")["resources"][0]
+    [approved] = [one for one in found["conditions"] if one["type"] == "Approved"]
+    assert (approved["status"], approved["reason"]) == ("Unknown", "ForgeUnavailable")
+
+
+def test_a_token_is_in_no_output(team: Reviewed, capsys: Any) -> None:
+    team.ask()
+    team.merge()
+    team.hub.token = "changed"  # what we send is refused
+    team.it.run("apply")
+    told = capsys.readouterr()
+    everything = (
+        told.out
+        + told.err
+        + "".join(
+            path.read_bytes().decode("latin-1")
+            for path in team.it.root.rglob("*")
+            if path.is_file() and ".git/" not in str(path)
+        )
+    )
+    assert team.hub.environment["GITHUB_TOKEN"] == "changed"
+    from forges.forge_server import CANARY
+
+    assert CANARY not in everything
