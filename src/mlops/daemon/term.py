@@ -70,7 +70,9 @@ class Term:
     _hurried: int = 0  # passes in a row that gave way to a newer commit
     _soon: float | None = None  # when to look again at what tells nobody that it ended
     _branch: str = ""  # that is followed
-    _turned: dict[str, float] = field(default_factory=dict)  # until when a revision may not turn to another again
+    _turned: dict[str, float] = field(
+        default_factory=dict
+    )  # until when a revision may not turn to another again
     _waiting: float | None = None  # when it may
 
     def __post_init__(self) -> None:
@@ -309,7 +311,13 @@ class Term:
 
     def due(self) -> float | None:
         """When there is something to do that nobody wakes the loop for, on the monotonic clock."""
-        moments = (self.retries.due(self._tried), self._soon, self._waiting, self.alerts.due(), self._soaked())
+        moments = (
+            self.retries.due(self._tried),
+            self._soon,
+            self._waiting,
+            self.alerts.due(),
+            self._soaked(),
+        )
         return min((at for at in moments if at is not None), default=None)
 
     def _soaked(self) -> float | None:
