@@ -21,7 +21,7 @@ from mlops.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from mlops.applying.monitor import Evaluated
+    from mlops.applying.decided import Evaluated
     from mlops.applying.monitored import Window
     from mlops.controller import Controller
     from mlops.planning.plan import Step
@@ -164,7 +164,7 @@ def backtest(
 @click.pass_context
 def report(ctx: click.Context, policy: str, path: Path | None) -> int:
     """The HTML page of a policy's newest window: what drifted, by how much, since when. One file, no network."""
-    from mlops.applying.monitor import report_of
+    from mlops.applying.telling import report_of
     from mlops.errors import MlopsError
 
     controller = open_controller(ctx)
@@ -175,7 +175,7 @@ def report(ctx: click.Context, policy: str, path: Path | None) -> int:
         raise problem or AssertionError
     if problem is not None:
         say(f"error: {problem}")
-    page = report_of(view.desired.project, view.desired.revision, resource, found)
+    page = report_of(view.desired.project, view.desired.revision, found)
     if path is None:
         click.echo(page)
     else:
@@ -251,7 +251,7 @@ def _evaluate(
 
 def _restore(controller: Controller, view: View, resource: MonitoringPolicy) -> None:
     """Read back from MLflow what a lost state held."""
-    from mlops.applying.monitor import restore
+    from mlops.applying.decided import restore
 
     restore(controller.state, controller.tracker, view.desired.project, resource)
 

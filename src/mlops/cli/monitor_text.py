@@ -10,7 +10,7 @@ import click
 from mlops.cli.output import print_lines
 
 if TYPE_CHECKING:
-    from mlops.applying.monitor import Evaluated
+    from mlops.applying.decided import Evaluated
     from mlops.applying.monitored import Window
     from mlops.controller import Controller
     from mlops.monitoring.deciding import Decision
