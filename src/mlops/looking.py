@@ -278,7 +278,7 @@ class Looker(Workspace):
         def rules(base: str) -> Rules:
             return self._bases.rules(base, last.get(base), held.project, self._at_hand(base))
 
-        refused = refused or self._unsigned(base, snapshot, read, rules)
+        refused = refused or self._unsigned(base, snapshot, read, rules, options)
         no_pruning = refused or unsure
         desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
         observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
@@ -308,7 +308,7 @@ class Looker(Workspace):
     def _approving(self) -> Approving:
         from mlops.observation.approving import Approving
 
-        return Approving(self.repository, self.state, lambda sha: self._read(sha)[1], self.forge_of)
+        return Approving(self.repository, self.state, lambda sha: self._read(sha)[1], self.forge_of, self.now)
 
     def forge_of(self, spec: ForgeSpec) -> Forge:
         """A forge that a Project names; the same object again, as it knows until when it takes no requests.
@@ -421,13 +421,24 @@ class Looker(Workspace):
         return Bases(self.repository, self._read)
 
     def _unsigned(
-        self, base: str | None, snapshot: Snapshot, read: Desired, rules: Callable[[str], Rules]
+        self,
+        base: str | None,
+        snapshot: Snapshot,
+        read: Desired,
+        rules: Callable[[str], Rules],
+        options: Options,
     ) -> str | None:
         """Why the revision is not taken where the one in force says that only signed ones are."""
         revision = snapshot.revision
         if base is None or (base == revision and not read.dirty):
             return None
         people = rules(base).people
+        if not people.known and revision != options.accept:
+            return (
+                f"{revision[:12]} does not come into force: the Project of {base[:12]}, the revision in force, cannot "
+                "be read, so nobody knows whether it takes only signed ones. Fetch it (git fetch --unshallow), or "
+                f"`mlops reconcile --accept-rewrite` takes {revision[:12]}"
+            )
         if not people.signed:
             return None
         from mlops.approvals.revisions import unsigned

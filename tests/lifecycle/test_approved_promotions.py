@@ -202,6 +202,37 @@ def test_the_approval_of_one_version_is_none_of_the_next_and_the_way_back_needs_
     assert newest["approvedBy"][0]["how"] == "earlier"
 
 
+def test_an_approval_for_one_stage_is_none_for_another_under_the_same_name(team: Team, capsys: Any) -> None:
+    team.documents.insert(4, document("Stage", "dev", {"approvals": {"required": 1, "from": ["leads"]}}))
+    team.documents[-1]["spec"]["stage"] = "dev"
+    team.write("Into dev first")
+    team.signs(BEN)
+    assert team.it.run("apply") == 0
+    team.documents[-1]["spec"]["stage"] = "prod"
+    team.write("Now prod")
+    assert team.it.run("apply") == 3
+    assert "which asks for stage dev" in team.why(capsys)
+    assert "prod" not in team.stands()
+    team.signs(BEN)
+    assert team.it.run("apply") == 0
+    assert team.stands()["prod"] == 1
+
+
+def test_an_author_is_let_in_only_where_both_the_base_and_the_change_say_so(
+    tmp_path: Path, capsys: Any
+) -> None:
+    team = Team(tmp_path, required=2)
+    team.documents[-2] = document(
+        "Stage", "prod", {"approvals": {"required": 3, "from": ["leads"], "allowAuthor": True}}
+    )
+    team.groups["leads"].append(EVE)
+    assert team.it.run("apply") == 3
+    team.release("1.1.0")
+    assert team.it.run("apply") == 3
+    team.signs(ANN, "1.1.0", digest=team.digest("2"))
+    assert "ann@example.com is an author of the change" in team.why(capsys)
+
+
 def test_two_are_two_people_and_one_who_wrote_the_change_may_be_allowed(tmp_path: Path, capsys: Any) -> None:
     team = Team(tmp_path, required=2, allowAuthor=True)
     assert team.it.run("apply") == 3
@@ -308,7 +339,7 @@ def test_two_hundred_promotions_cost_no_process_each(tmp_path: Path, monkeypatch
             self.update(values)
 
     approving = Approving(
-        repository, Kept(), lambda sha: load(GitSnapshot(repository, sha, "")), lambda spec: None
+        repository, Kept(), lambda sha: load(GitSnapshot(repository, sha, "")), lambda spec: None, lambda: 0.0
     )  # type: ignore[arg-type]
     found = approving.look(asked, lambda base: People.of(project.spec), "")
     assert all("it approves m-prod" in decision.message for decision in found.values())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from git_project import GitProject, document, experiment, promotion, version
 
 from forges.github_server import GitHub
@@ -134,6 +136,34 @@ def test_what_does_not_count_is_refused_with_its_reason(team: Reviewed, capsys: 
         assert reason in team.why(capsys), name
         assert team.it.run("apply") == 3, name
         assert team.stands() == {}, name
+
+
+def test_a_tag_is_taken_back_by_a_later_request_for_changes_and_stands_after_an_earlier_one(
+    team: Reviewed, tmp_path: Path, capsys: Any
+) -> None:
+    key = tmp_path / "ben"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    settings = yaml.safe_load((team.it.root / "mlops.yaml").read_text())
+    settings["spec"]["approvers"].append(
+        {"email": BEN, "sshKey": key.with_suffix(".pub").read_text().strip()}
+    )
+    team.it.write("mlops.yaml", yaml.safe_dump(settings))
+    team.it.commit("Ben has a key")
+    assert team.it.run("apply") == 0
+    team.ask()
+    team.merge()
+    [found] = [
+        v for v in team.it.client.search_model_versions("name='m'") if v.tags["mlops.version"] == "1.1.0"
+    ]
+    text = f"mlops approval\n\npromotion: m-prod\nversion: 1.1.0\ndigest: {found.tags['mlops.digest']}"
+    ssh = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={key}"]
+    team.it.git(*ssh, "tag", "-s", "-m", text, "approve/m-prod/1.1.0/ben")
+    refused = team.hub.review(team.number, "ben", "CHANGES_REQUESTED")
+    team.hub._reviews[team.number][0]["submitted_at"] = "2999-01-01T00:00:00Z"
+    assert "ben@example.com asked for changes" in team.why(capsys)
+    assert team.it.run("apply") == 3
+    team.hub._reviews[team.number][0]["submitted_at"] = "2001-01-01T00:00:00Z"
+    assert team.it.run("apply") == 0, refused
 
 
 def test_whoever_opened_the_pull_request_does_not_approve_it(team: Reviewed, capsys: Any) -> None:

@@ -90,3 +90,27 @@ def test_what_was_changed_by_hand_is_healed_while_a_revision_is_held_back(
     project.client.delete_registered_model_alias("m", "dev")
     project.run("apply")
     assert dict(project.client.get_registered_model("m").aliases) == before
+
+
+def test_a_base_whose_project_nobody_can_read_takes_nothing_new(
+    tmp_path: Path, keys: dict[str, Path], capsys: Any
+) -> None:
+    project = GitProject(tmp_path / "p", **settings(keys, "ben"))
+    assert project.run("apply") == 0
+    project.write("mlops.yaml", "kind: Project\n  broken: [")
+    project.git("add", "-A")
+    sign = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={keys['ben']}", "commit", "-S"]
+    project.git(*sign, "-q", "-m", "broken")
+    project.run("apply")
+    write(project, "unsigned", None, settings(keys, "ben", verify="none"))
+    capsys.readouterr()
+    assert project.run("apply") != 0
+    assert described(project) == "A model"
+
+
+def test_a_signature_of_no_kind_that_is_known_says_so() -> None:
+    from mlops.approvals.signatures import Unverified, split_commit
+
+    commit = b"tree 1\ngpgsig -----BEGIN SIGNED MESSAGE-----\n abc\n -----END SIGNED MESSAGE-----\n\ntext\n"
+    with pytest.raises(Unverified, match="neither of SSH nor of GPG"):
+        split_commit(commit)

@@ -45,6 +45,8 @@ class Proof:
     digest: str = ""
     approves: bool = True  # False: CHANGES_REQUESTED
     wrong: str | None = None
+    commit: str = ""  # that a tag names
+    at: int = 0  # when it was given, in seconds of Unix time
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,14 @@ def decide(asked: Asked, people: People, proofs: Iterable[Proof], authors: Colle
     Args:
         asked: the promotion and the rule of its base.
         people: those of the base.
-        proofs: verified ones, those of one person in the order in which they were given.
+        proofs: verified ones; those given at the same moment in the order in which they were given.
         authors: e-mails of everybody who wrote what asks for it.
     """
     members = people.members(asked.groups)
     wrote = {email.lower() for email in authors}
     counted: dict[str, Approval] = {}
     refused: list[str] = []
-    for proof in proofs:
+    for proof in sorted(proofs, key=lambda proof: proof.at):
         name = proof.who or proof.by
         if proof.who is not None and not proof.approves:
             if counted.pop(proof.who, None) is not None or proof.who in members:

@@ -27,6 +27,7 @@ class People:
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # e-mail by forge and login
     forge: Forge | None = None  # where reviews of theirs count
     branch: str = ""  # pull requests into which count
+    known: bool = True  # False: the Project cannot be read, so nobody is known
     signed: bool = False  # whether only revisions that one of them signed come into force
 
     @classmethod
@@ -52,7 +53,7 @@ class People:
             logins,
             spec.forge,
             spec.source.branch,
-            spec.source.verify == "signatures",
+            signed=spec.source.verify == "signatures",
         )
 
     @property

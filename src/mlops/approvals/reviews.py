@@ -7,6 +7,7 @@ that only comments changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from mlops.approvals.deciding import Asked, Proof
 from mlops.approvals.people import People
@@ -28,7 +29,7 @@ def proofs(
     pull_request: PullRequest,
     asked: Asked,
     people: People,
-    version_at: Callable[[str], str | None],
+    asked_at: Callable[[str], tuple[str, str] | None],
 ) -> Iterator[Proof]:
     """What the reviews of a merged pull request prove, in the order in which they were given.
 
@@ -37,14 +38,14 @@ def proofs(
         pull_request: the one that was merged.
         asked: the promotion.
         people: those of the base.
-        version_at: the version that the promotion asks for at a commit; None where the commit is not here, as
-            after a squash, which merges the reviewed text or nothing.
+        asked_at: the version and the stage that the promotion asks for at a commit; None where the commit is not
+            here, as after a squash, which merges the reviewed text or nothing.
 
     Raises:
         ForgeUnavailable: the reviews cannot be looked at now.
     """
     logins = people.logins.get(forge.name, {})
-    asks = version_at(pull_request.head)
+    asks = asked_at(pull_request.head)
     for review in forge.reviews(pull_request.number):
         if review.state == "COMMENTED":
             continue
@@ -55,8 +56,8 @@ def proofs(
             wrong = "it was dismissed"
         elif review.state == "APPROVED" and review.commit != pull_request.head:
             wrong = f"it is of {review.commit[:12]}, and {pull_request.head[:12]} was merged"
-        elif review.state == "APPROVED" and asks not in (None, asked.version):
-            wrong = f"what was reviewed asks for version {asks}"
+        elif review.state == "APPROVED" and asks not in (None, (asked.version, asked.stage)):
+            wrong = f"what was reviewed asks for {' in '.join(part for part in asks if part) if asks else 'nothing'}"
         elif review.login.lower() == pull_request.author.lower() and not asked.allow_author:
             wrong = f"{review.login} opened the pull request"
         yield Proof(
@@ -66,4 +67,13 @@ def proofs(
             by=review.login or "nobody",
             approves=review.state != "CHANGES_REQUESTED",
             wrong=wrong,
+            at=_seconds(review.submitted_at),
         )
+
+
+def _seconds(time: str) -> int:
+    """Unix time of what a forge writes; 0, older than every tag, where it writes something else."""
+    try:
+        return int(datetime.fromisoformat(time).timestamp())
+    except ValueError:
+        return 0

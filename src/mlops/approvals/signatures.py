@@ -37,6 +37,10 @@ class Unverified(Exception):
     """A signature that says nothing; the text says why, in words that follow "refused: "."""
 
 
+class Undecided(Unverified):
+    """A signature that could say something later: it took too long, or its key may be known then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """What was signed, and the signature."""
@@ -83,8 +87,10 @@ def split_commit(data: bytes) -> Signed:
     if not found:
         raise Unverified("it is not signed")
     signature = b"\n".join(found[0]) + b"\n"
-    marks = [] if len(found) > 1 else _BEGIN.findall(signature)
-    if len(marks) != 1:
+    marks = _BEGIN.findall(signature)
+    if not marks:
+        raise Unverified("its signature is neither of SSH nor of GPG")
+    if len(found) > 1 or len(marks) > 1:
         raise Unverified("it holds more than one signature")
     return Signed(b"\n".join(kept) + gap + message, signature, marks[0] == b"SSH")
 
@@ -134,7 +140,8 @@ class Verifier:
         file.write_bytes(signed.signature)
         done = _run([*self._command(), "--verify", str(file), "-"], signed.payload)
         if bad := _BAD.search(done.stdout):
-            raise Unverified(_WHY.get(bad[1], "its signature does not fit what it says"))
+            kind = Undecided if bad[1] in (b"NO_PUBKEY", b"ERRSIG") else Unverified
+            raise kind(_WHY.get(bad[1], "its signature does not fit what it says"))
         found = _VALID.search(done.stdout)
         if done.returncode or found is None:
             raise Unverified("its signature does not fit what it says")
@@ -181,4 +188,4 @@ def _run(command: list[str], data: bytes, gnupg: str | None = None) -> subproces
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Unverified("verifying it took too long") from None
+        raise Undecided("verifying it took too long") from None

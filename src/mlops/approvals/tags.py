@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from mlops.approvals.deciding import Proof
 from mlops.approvals.people import People
-from mlops.approvals.signatures import Unverified, Verifier, split
+from mlops.approvals.signatures import Undecided, Unverified, Verifier, split
 from mlops.source.git import run
 from mlops.source.objects import read_objects
 from mlops.source.repository import Repository
@@ -23,6 +23,11 @@ PREFIX: Final = "refs/tags/approve/"
 MOST_TAGS: Final = 20_000  # that are listed
 MOST_OF_ONE: Final = 200  # tags for one promotion that are read, the newest
 _LARGEST: Final = 1 << 20  # bytes of a tag
+_FORM: Final = 2  # of statements: raised when they say more, so that older ones are made again
+_HEAD: Final = re.compile(
+    rb"object ([0-9a-f]{40,64})\ntype commit\ntag [^\n]*\ntagger [^\n]*> (\d{1,12}) [+-]\d{4}(?:\n.*)?",
+    re.DOTALL,
+)
 _MESSAGE: Final = re.compile(
     rb"mlops approval\n\npromotion: (\S{1,500})\nversion: (\S{1,200})\ndigest: (sha256:[0-9a-f]{64})\n*"
 )
@@ -92,7 +97,11 @@ def proofs(
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a tag object says, verified. `owner` is whose GPG key signed; of SSH keys it is told by fingerprint."""
+    """What a tag object says, verified. `owner` is whose GPG key signed; of SSH keys it is told by fingerprint.
+
+    `commit` is what it tags, `at` when that was, in seconds of Unix time. Where `lasting` is false, the same bytes may
+    say something else later.
+    """
 
     key: str = ""
     owner: str | None = None
@@ -100,11 +109,14 @@ class Statement:
     version: str = ""
     digest: str = ""
     wrong: str | None = None
+    commit: str = ""
+    at: int = 0
+    lasting: bool = True
 
 
 def _key(ref: Ref, people: People) -> str:
     keyring = hashlib.sha256(repr(people.gpg).encode()).hexdigest()[:16]  # an SSH signature holds its key
-    return f"{ref.oid}.{keyring}"
+    return f"{ref.oid}.{keyring}.{_FORM}"
 
 
 def _proof(ref: Ref, statement: Statement, people: People) -> Proof:
@@ -118,6 +130,8 @@ def _proof(ref: Ref, statement: Statement, people: People) -> Proof:
         version=statement.version,
         digest=statement.digest,
         wrong=statement.wrong,
+        commit=statement.commit,
+        at=statement.at,
     )
 
 
@@ -153,13 +167,15 @@ def _statement(data: bytes, verifier: Verifier) -> Statement:
         signed = split(data)
         key = verifier.key_of(signed)
     except Unverified as why:
-        return Statement(wrong=str(why))
+        return Statement(wrong=str(why), lasting=not isinstance(why, Undecided))
     owner = None if signed.ssh else verifier.owners.get(key)
     head, _, text = signed.payload.partition(b"\n\n")
     found = _MESSAGE.fullmatch(text)
     if found is None:
         return Statement(key, owner, wrong="its message is not what `mlops approve` writes")
-    if b"\ntype commit\n" not in head:
+    tagged = _HEAD.fullmatch(head)
+    if tagged is None:
         return Statement(key, owner, wrong="it tags something else than a commit")
     promotion, version, digest = (part.decode("utf-8", "replace") for part in found.groups())
-    return Statement(key, owner, promotion, version, digest)
+    commit, at = tagged[1].decode(), int(tagged[2])
+    return Statement(key, owner, promotion, version, digest, commit=commit, at=at)

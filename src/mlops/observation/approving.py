@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 from mlops.approvals import Asked, Decision, People, Proof, decide
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlops.state import State
 
 MOST_REMEMBERED: Final = 20_000  # documents of which it is known who wrote them
+MOST_COMMITS: Final = 200  # of which it is remembered what they ask for
+UNDECIDED_SECONDS: Final = 600.0  # until a signature that may say something later is looked at again
 STATEMENTS: Final = "approvals"  # namespace of the state: what tag objects were found to say
 
 
@@ -32,6 +34,7 @@ class Approving:
         state: keeps what was verified, as a tag object says the same for ever.
         read: gives what a commit declares.
         forge: gives the forge that a Project names.
+        now: the time, in seconds.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Approving:
         state: State,
         read: Callable[[str], Loaded],
         forge: Callable[[ForgeSpec], Forge | None],
+        now: Callable[[], float],
     ) -> None:
         self._repository = repository
         self._read = read
         self._forge = forge
-        self._known = _Statements(state)
+        self._known = _Statements(state, now)
+        self._asks: dict[str, Mapping[str, tuple[str, str]]] = {}
         self._wrote: dict[tuple[str | None, str, Key], Wrote] = {}
 
     def look(
@@ -64,7 +69,7 @@ class Approving:
         for one in asked:
             refs = tags.get(one.promotion, ())
             said = proofs(self._repository, refs, people_of(one.base), self._known) if refs else {}
-            told[one] = [said[ref.ref] for ref in refs if _tells(one, ref, said[ref.ref])]
+            told[one] = [self._placed(said[ref.ref], one) for ref in refs if _tells(one, ref, said[ref.ref])]
         # Whose forge it is, the base says; without proofs nobody asks who wrote the change.
         wrote = self._authors([one for one in asked if told[one] or people_of(one.base).forge], folder)
         return {
@@ -76,7 +81,8 @@ class Approving:
             why = ("who wrote the change cannot be known in a shallow clone",)
             return Decision(asked.required, asked.groups, refused=why, fix="Run: git fetch --unshallow")
         decision = decide(asked, people, told, wrote.people)
-        if decision.approved or people.forge is None or asked.digest is None or wrote.last is None:
+        # Also where tags are enough: somebody who gave one may have asked for changes since.
+        if people.forge is None or asked.digest is None or wrote.last is None:
             return decision
         from mlops.approvals.reviews import proofs as reviewed
         from mlops.approvals.reviews import pull_request_of
@@ -86,19 +92,38 @@ class Approving:
             forge = self._forge(people.forge)
             if forge is None or (found := pull_request_of(forge, wrote.last, people)) is None:
                 return decision
-            reviews = list(reviewed(forge, found, asked, people, lambda sha: self._version_at(sha, asked)))
+            reviews = list(
+                reviewed(forge, found, asked, people, lambda sha: self._asked_at(sha, asked.promotion))
+            )
             author = people.logins.get(forge.name, {}).get(found.author.lower())
         except (ForgeUnavailable, ForgeRefused) as error:
             return unavailable(decision, f"reviews cannot be looked at: {error.what}")
         return decide(asked, people, [*told, *reviews], {*wrote.people, *([author] if author else ())})
 
-    def _version_at(self, sha: str, asked: Asked) -> str | None:
-        """The version that the promotion asks for at a commit, None where that is not here."""
-        try:
-            resource = self._read(sha).resources.get(Key("Promotion", asked.promotion))
-        except MlopsError:
-            return None
-        return resource.spec.version if isinstance(resource, Promotion) else "none"
+    def _placed(self, proof: Proof, asked: Asked) -> Proof:
+        """A tag's proof with whether it was given for this stage: its words do not name one, its commit does."""
+        if proof.wrong is not None or proof.who is None:
+            return proof
+        asks = self._asked_at(proof.commit, asked.promotion)
+        if asks is None or asks[1] in ("", asked.stage):
+            return proof
+        return replace(proof, wrong=f"it was given at {proof.commit[:12]}, which asks for stage {asks[1]}")
+
+    def _asked_at(self, sha: str, promotion: str) -> tuple[str, str] | None:
+        """The version and the stage that a promotion asks for at a commit, None where that is not here."""
+        if sha not in self._asks:
+            if len(self._asks) >= MOST_COMMITS:
+                self._asks.clear()
+            try:
+                found = self._read(sha).resources.values()
+                self._asks[sha] = {
+                    one.metadata.name: (one.spec.version, one.spec.stage)
+                    for one in found
+                    if isinstance(one, Promotion)
+                }
+            except MlopsError:
+                return None
+        return self._asks[sha].get(promotion, ("no version", ""))
 
     def _authors(self, asked: Collection[Asked], folder: str) -> Mapping[Asked, Wrote]:
         """Who wrote what asks for each, since its base; where the base itself asks, all who ever did."""
@@ -137,13 +162,18 @@ def _tells(asked: Asked, ref: Ref, proof: Proof) -> bool:
 
 
 class _Statements(MutableMapping[str, Statement]):
-    """What was verified, in memory and in the state."""
+    """What was verified, in memory and in the state; for a while only where it may change."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, now: Callable[[], float]) -> None:
         self._state = state
+        self._now = now
         self._here: dict[str, Statement] = {}
+        self._until: dict[str, float] = {}
 
     def __getitem__(self, key: str) -> Statement:
+        until = self._until.get(key)
+        if until is not None and until < self._now():
+            del self._until[key], self._here[key]
         if key not in self._here:
             data = self._state.get(STATEMENTS, key)
             if data is None:
@@ -156,9 +186,13 @@ class _Statements(MutableMapping[str, Statement]):
 
     def __setitem__(self, key: str, statement: Statement) -> None:
         self._here[key] = statement
+        if not statement.lasting:
+            self._until[key] = self._now() + UNDECIDED_SECONDS
+            return
         self._state.put_many(STATEMENTS, {key: json.dumps(asdict(statement), sort_keys=True).encode()})
 
     def __delitem__(self, key: str) -> None:
+        self._until.pop(key, None)
         del self._here[key]
 
     def __iter__(self) -> Iterator[str]:

@@ -41,7 +41,8 @@ class Bases:
         try:
             _, loaded = self._read(base)
         except MlopsError:
-            return Rules(readable=project.spec.source.rewrites == "follow")
+            # Never what the new Project says about rewritten history: it would free itself of its approvals.
+            return Rules(readable=False, people=People(known=False))
         found = held(loaded, project.metadata.name, good, self._read)
         origin = found.good.revision if found.good is not None else None
         rules = rules_of(loaded, found.loaded, origin, lambda: self._past(base))
@@ -103,7 +104,7 @@ def _stages(loaded: Loaded) -> Mapping[Key, Stage]:
 
 
 def _people(loaded: Loaded) -> People:
-    return People.of(loaded.project.spec) if loaded.project is not None else People()
+    return People.of(loaded.project.spec) if loaded.project is not None else People(known=False)
 
 
 def _hides(loaded: Loaded) -> bool:

@@ -91,12 +91,13 @@ def base_of(
 
 
 def _stricter(one: Approvals, other: Approvals | None) -> Approvals:
-    """The rule that asks for more people; of two that ask for as many, without authors if one says so."""
-    if other is None or other.required < one.required:
+    """The rule that asks for more people, without authors if either says so."""
+    if other is None:
         return one
-    if other.required > one.required:
-        return other
-    return one if not one.allow_author else other
+    more = other if other.required > one.required else one
+    if more.allow_author and not (one.allow_author and other.allow_author):
+        return more.model_copy(update={"allow_author": False})
+    return more
 
 
 def unreadable_block(key: Key, stage: Stage, base: str, rules: Rules | None) -> Block | None:
@@ -127,7 +128,7 @@ def asked_of(
     """
     then = rules.approvals_of(stage) if rules is not None else None
     now = stage.spec.approvals
-    rule = then if now is None or (then is not None and then.required >= now.required) else now
+    rule = now if then is None else _stricter(then, now)
     if rule is None:
         return None
     return Asked(
@@ -142,7 +143,7 @@ def asked_of(
         base,
         revision,
         f" (as revision {base[:12]} says, under which this was asked for)"
-        if rule is then and (now is None or now.required < rule.required)
+        if then is not None and (now is None or now.required < then.required)
         else "",
     )
 
