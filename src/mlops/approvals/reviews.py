@@ -8,13 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 from mlops.approvals.deciding import Asked, Proof
 from mlops.approvals.people import People
-from mlops.forges import Forge, PullRequest
+from mlops.forges import Forge, ForgeUnavailable, PullRequest, Review
+
+_T = TypeVar("_T")
 
 
-def pull_request_of(forge: Forge, commit: str, people: People) -> PullRequest | None:
+class Answers:
+    """What a forge answers during one look: nothing is asked twice, and nothing more once it does not answer."""
+
+    def __init__(self, forge: Forge) -> None:
+        self.name = forge.name
+        self._forge = forge
+        self._merged: dict[tuple[str, str], PullRequest | None] = {}
+        self._reviews: dict[int, tuple[Review, ...]] = {}
+        self._down: ForgeUnavailable | None = None
+
+    def merged(self, commit: str, branch: str) -> PullRequest | None:
+        """The merged pull request into `branch` that carries `commit`."""
+        if (commit, branch) not in self._merged:
+            self._merged[commit, branch] = self._answer(lambda: self._forge.merged(commit, branch))
+        return self._merged[commit, branch]
+
+    def reviews(self, number: int) -> tuple[Review, ...]:
+        """The reviews of a pull request, oldest first."""
+        if number not in self._reviews:
+            self._reviews[number] = self._answer(lambda: self._forge.reviews(number))
+        return self._reviews[number]
+
+    def _answer(self, ask: Callable[[], _T]) -> _T:
+        if self._down is not None:
+            raise self._down
+        try:
+            return ask()
+        except ForgeUnavailable as error:
+            self._down = error
+            raise
+
+
+def pull_request_of(forge: Answers, commit: str, people: People) -> PullRequest | None:
     """The pull request that brought a commit into the branch that counts, if it was merged there.
 
     Raises:
@@ -25,7 +60,7 @@ def pull_request_of(forge: Forge, commit: str, people: People) -> PullRequest | 
 
 
 def proofs(
-    forge: Forge,
+    forge: Answers,
     pull_request: PullRequest,
     asked: Asked,
     people: People,

@@ -17,6 +17,7 @@ from mlops.resources.project import Forge as ForgeSpec
 from mlops.source.repository import Repository
 
 if TYPE_CHECKING:
+    from mlops.approvals.reviews import Answers
     from mlops.forges import Forge
     from mlops.state import State
 
@@ -72,11 +73,20 @@ class Approving:
             told[one] = [self._placed(said[ref.ref], one) for ref in refs if _tells(one, ref, said[ref.ref])]
         # Whose forge it is, the base says; without proofs nobody asks who wrote the change.
         wrote = self._authors([one for one in asked if told[one] or people_of(one.base).forge], folder)
+        forges: dict[ForgeSpec, Answers | None] = {}
         return {
-            one: self._decided(one, people_of(one.base), told[one], wrote.get(one, Wrote())) for one in asked
+            one: self._decided(one, people_of(one.base), told[one], wrote.get(one, Wrote()), forges)
+            for one in asked
         }
 
-    def _decided(self, asked: Asked, people: People, told: list[Proof], wrote: Wrote) -> Decision:
+    def _decided(
+        self,
+        asked: Asked,
+        people: People,
+        told: list[Proof],
+        wrote: Wrote,
+        forges: dict[ForgeSpec, Answers | None],
+    ) -> Decision:
         if told and self._repository.is_shallow():
             why = ("who wrote the change cannot be known in a shallow clone",)
             return Decision(asked.required, asked.groups, refused=why, fix="Run: git fetch --unshallow")
@@ -84,12 +94,15 @@ class Approving:
         # Also where tags are enough: somebody who gave one may have asked for changes since.
         if people.forge is None or asked.digest is None or wrote.last is None:
             return decision
+        from mlops.approvals.reviews import Answers, pull_request_of
         from mlops.approvals.reviews import proofs as reviewed
-        from mlops.approvals.reviews import pull_request_of
         from mlops.forges import ForgeRefused, ForgeUnavailable
 
         try:
-            forge = self._forge(people.forge)
+            if people.forge not in forges:
+                made = self._forge(people.forge)
+                forges[people.forge] = Answers(made) if made is not None else None
+            forge = forges[people.forge]
             if forge is None or (found := pull_request_of(forge, wrote.last, people)) is None:
                 return decision
             reviews = list(
