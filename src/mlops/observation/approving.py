@@ -66,11 +66,16 @@ class Approving:
         if not asked:
             return {}
         tags = listed(self._repository)
-        told: dict[Asked, list[Proof]] = {}
+        under: dict[str, list[Asked]] = {}
         for one in asked:
-            refs = tags.get(one.promotion, ())
-            said = proofs(self._repository, refs, people_of(one.base), self._known) if refs else {}
-            told[one] = [self._placed(said[ref.ref], one) for ref in refs if _tells(one, ref, said[ref.ref])]
+            under.setdefault(one.base, []).append(one)
+        told: dict[Asked, list[Proof]] = {}
+        for base, some in under.items():
+            refs = [ref for name in {one.promotion for one in some} for ref in tags.get(name, ())]
+            said = proofs(self._repository, refs, people_of(base), self._known) if refs else {}
+            for one in some:
+                mine = [(ref, said[ref.ref]) for ref in tags.get(one.promotion, ())]
+                told[one] = [self._placed(proof, one) for ref, proof in mine if _tells(one, ref, proof)]
         # Whose forge it is, the base says; without proofs nobody asks who wrote the change.
         wrote = self._authors([one for one in asked if told[one] or people_of(one.base).forge], folder)
         forges: dict[ForgeSpec, Answers | None] = {}

@@ -27,6 +27,7 @@ class PolicyAction:
         branch: of its proposal, and `commit` the revision of it.
         experiment: what is trained for it, and `run_id` the run that came of it.
         version: that it proposes; `watched` the one whose data asked for it.
+        pull_request: address of the one that shows it, where there is a forge.
     """
 
     id: str
@@ -41,6 +42,7 @@ class PolicyAction:
     run_id: str | None = None
     version: str | None = None
     watched: str | None = None
+    pull_request: str | None = None
 
     @property
     def standing(self) -> bool:
@@ -60,6 +62,7 @@ class PolicyAction:
             "commit": self.commit,
             "message": self.message,
             "version": self.version,
+            "pullRequest": self.pull_request,
         }
 
 
@@ -77,6 +80,7 @@ class PolicyRecord:
         fired: the checks that are firing.
         actions: what was decided, oldest first.
         rows: the order of files by which row windows count: names and rows.
+        promoted: since when the version that was watched is in its stage, seconds since 1970 UTC.
     """
 
     seen: str = ""
@@ -89,6 +93,7 @@ class PolicyRecord:
     fired: tuple[str, ...] = ()
     actions: tuple[PolicyAction, ...] = ()
     rows: tuple[tuple[str, int], ...] = ()
+    promoted: float | None = None
 
     def encode(self) -> bytes:
         """As the state holds it."""
