@@ -102,8 +102,10 @@ def _with_windows(made: Assessment, state: StateReader) -> Assessment:
     from mlops.applying.monitored import Kept, window_documents
     from mlops.notifying.outbox import rows_in
     from mlops.notifying.rows import delivered
+    from mlops.observation.policies import RECORDS, PolicyRecord
 
-    windows = window_documents(Kept.read(state, made.key.name), made.status["version"])
+    promoted = PolicyRecord.decode(state.get(RECORDS, made.key.name)).promoted
+    windows = window_documents(Kept.read(state, made.key.name), made.status["version"], promoted)
     actions = made.status["actions"]
     if any(action["state"] == "pending" for action in actions):
         rows = rows_in(state)

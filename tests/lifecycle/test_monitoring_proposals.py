@@ -57,6 +57,10 @@ def test_a_retraining_is_trained_on_its_branch_and_found_done_when_it_is_merged(
     assert "sha256:" in proposed
     assert "1.1.0" in proposed
     assert it.project.git("rev-parse", "HEAD") == head
+    report = it.run("monitor", "report", "watch").stdout
+    assert f"proposed; version 1.1.0; branch {BRANCH}; run " in report
+    assert "ended before the promotion" in it.run("monitor", "status", "watch").stdout
+    assert all(window["beforePromotion"] for window in it.status()["windows"])
     it.at_rest()
     assert "already" not in it.apply()
     assert list(it.branches()) == [BRANCH]

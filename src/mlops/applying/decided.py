@@ -40,6 +40,19 @@ class Evaluated:
         return self.watching.number
 
 
+def with_earlier(decision: Decision, kept: Kept, version: str) -> Decision:
+    """A decision with the retrainings that earlier ones asked for, which a fold does not ask for again."""
+    from mlops.monitoring.deciding.actions import Retrain
+
+    known = {one.id for one in decision.actions}
+    earlier = (
+        one
+        for one in kept.decided.values()
+        if isinstance(one, Retrain) and one.version == version and one.id not in known
+    )
+    return replace(decision, actions=(*decision.actions, *earlier))
+
+
 def folded(
     resource: MonitoringPolicy, notifiers: Iterable[Notifier], kept: Kept, watched: Watched
 ) -> Decision:
@@ -61,7 +74,7 @@ def folded(
 
 def recorded(
     record: PolicyRecord,
-    number: str,
+    watching: Watching,
     kept: Kept,
     decision: Decision,
     assessed: Assessed,
@@ -73,12 +86,12 @@ def recorded(
 
     Args:
         record: as it was.
-        number: the version that is watched.
         inputs: digest of all that went into the evaluation.
         at: when data was looked for, seconds since the epoch.
     """
     from mlops.monitoring.deciding.actions import Alert, Retrain, Rollback
 
+    number = watching.number
     standing = standing_of(decision, kept.of(number))
     first = not record.seen
     known = {action.id: action for action in record.actions}
@@ -110,6 +123,7 @@ def recorded(
         version=number,
         actions=tuple(known.values()),
         rows=assessed.order.files if assessed.order is not None else (),
+        promoted=watching.promoted_at,
         **standing,
     )
 

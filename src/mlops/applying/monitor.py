@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from mlops.applying.decided import Evaluated, folded, recorded, restore
+from mlops.applying.decided import Evaluated, folded, recorded, restore, with_earlier
 from mlops.applying.monitored import Kept, Window
 from mlops.applying.outcomes import Done, Outcome
 from mlops.applying.predicting import predicting
-from mlops.applying.telling import experiment_of, log, messages
+from mlops.applying.telling import executed_of, experiment_of, log, messages
 from mlops.applying.watching import Watching, subject_of, watching
 from mlops.applying.world import World
 from mlops.errors import Stalled
@@ -100,14 +100,15 @@ class _Evaluating:
         decision = self._decide(watched)
         record = recorded(
             self.record,
-            number,
+            watching,
             self.kept,
             decision,
             assessed,
             inputs=inputs_of(resource, number, digests),
             at=world.now(),
         )
-        return Evaluated(watching, tuple(self.kept.of(number)), changed, decision, record, watched, assessed)
+        shown = with_earlier(decision, self.kept, number)
+        return Evaluated(watching, tuple(self.kept.of(number)), changed, shown, record, watched, assessed)
 
     def run(self) -> Outcome:
         """Evaluate, and write all of it down."""
@@ -164,12 +165,13 @@ class _Evaluating:
         world.check_lease()
         experiment = experiment_of(world, self.watching.policy)
         logged = []
+        executed = executed_of(world.state, found.record)
         newest = untold[-1].evaluation.start
         for number, window in enumerate(untold):
             world.check_lease()
             self._says(number, len(untold), f"writing down window {number + 1}")
             shown = window.evaluation.start == newest or window.evaluation.verdict == "violated"
-            run_id = log(world, experiment, found, self.kept, window, report=shown)
+            run_id = log(world, experiment, found, self.kept, window, executed if shown else None)
             logged.append(replace(window, run_id=run_id))
         self.kept.windows |= {window.key: window for window in logged}
         world.check_lease()

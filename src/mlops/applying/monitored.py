@@ -48,6 +48,11 @@ class Window:
         """Where it stands in the namespace of its policy."""
         return f"{_WINDOW}{self.version}/{self.evaluation.start:+.6f}"
 
+    def before(self, promoted: float | None) -> bool:
+        """Whether it ended by the time its version was promoted."""
+        end = self.evaluation.end if self.time is None else self.time
+        return promoted is not None and end <= promoted
+
     def encode(self) -> bytes:
         """As the state and MLflow hold it."""
         document = {
@@ -197,8 +202,8 @@ def told(window: Window, watched: Watched, kept: Kept) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def window_documents(kept: Kept, version: str | None) -> list[dict[str, Any]]:
-    """The windows of a version as `mlops monitor status -o json` prints them, oldest first."""
+def window_documents(kept: Kept, version: str | None, promoted: float | None = None) -> list[dict[str, Any]]:
+    """The windows of a version, promoted then, as `mlops monitor status -o json` prints them, oldest first."""
     if version is None:
         return []
     firing = _firing(kept, version)
@@ -217,6 +222,7 @@ def window_documents(kept: Kept, version: str | None) -> list[dict[str, Any]]:
                 "rows": one.rows,
                 "verdict": one.verdict,
                 "revision": one.revision,
+                "beforePromotion": window.before(promoted),
                 "runId": window.run_id,
                 "checks": checks,
             }

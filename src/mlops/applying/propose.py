@@ -142,8 +142,10 @@ class _Proposing:
         written = publish(desk, Written(proposal, sha, new=True))
         if desk.forge is not None and written.pushed:
             written = request(desk, written, request_text(proposal.body, world.planned_at(sha)))
-        self._keep(replace(self.action, state="proposed", commit=sha, run_id=run_id, message=proposal.title))
-        where = written.pull_request.url if written.pull_request is not None else proposal.branch
+        url = written.pull_request.url if written.pull_request is not None else None
+        shown = replace(self.action, state="proposed", commit=sha, run_id=run_id, message=proposal.title)
+        self._keep(replace(shown, pull_request=url))
+        where = url or proposal.branch
         return Done(f"{proposal.title}: review and merge {where}")
 
     def _take_back(self, reason: str) -> Outcome:

@@ -11,11 +11,13 @@ from mlops.applying.monitored import Kept, Window, told
 from mlops.applying.watching import Watching
 from mlops.applying.world import World
 from mlops.errors import Stalled
+from mlops.observation.policies import PolicyRecord
 from mlops.planning.context import PROJECT_TAG, RESOURCE_TAG, REVISION_TAG, VERSION_TAG
 from mlops.resources import Key, MonitoringPolicy, Notifier
 
 if TYPE_CHECKING:  # the monitoring room stands on numpy: it is imported by the functions that evaluate
-    from mlops.monitoring.reporting import About
+    from mlops.monitoring.reporting import About, Executed
+    from mlops.state import StateReader
 
 REPORT: Final = "report.html"
 
@@ -64,12 +66,23 @@ def place_of(project: str, policy: str) -> str:
     return f"{project}/monitoring/{policy}"
 
 
-def log(world: World, experiment: str, found: Evaluated, kept: Kept, window: Window, *, report: bool) -> str:
-    """Log a window as a run, found by its key if it is there; gives the run's id."""
+def log(
+    world: World,
+    experiment: str,
+    found: Evaluated,
+    kept: Kept,
+    window: Window,
+    executed: Mapping[str, Executed] | None,
+) -> str:
+    """Log a window as a run, found by its key if it is there; gives the run's id.
+
+    Args:
+        executed: what became of decisions by now, for its report; None: it has none.
+    """
     one, watching = window.evaluation, found.watching
     artifacts: dict[str, bytes] = {"evaluation.json": told(window, found.watched, kept)}
-    if report:
-        page = page_of(world.desired.project, world.desired.revision, found, window)
+    if executed is not None:
+        page = page_of(world.desired.project, world.desired.revision, found, window, executed)
         artifacts[REPORT] = page.encode()
     return world.tracker.log_evaluation(
         experiment,
@@ -90,7 +103,7 @@ def log(world: World, experiment: str, found: Evaluated, kept: Kept, window: Win
     )
 
 
-def report_of(project: str, revision: str, found: Evaluated) -> str:
+def report_of(state: StateReader, project: str, revision: str, found: Evaluated) -> str:
     """The page of the newest window of an evaluation.
 
     Raises:
@@ -100,18 +113,50 @@ def report_of(project: str, revision: str, found: Evaluated) -> str:
         raise Stalled(
             f"MonitoringPolicy/{found.watching.policy} has no closed window yet", fix="Wait for data"
         )
-    return page_of(project, revision, found, found.windows[-1])
+    executed = executed_of(state, found.record)
+    return page_of(project, revision, found, found.windows[-1], executed)
 
 
-def page_of(project: str, revision: str, found: Evaluated, window: Window) -> str:
+def page_of(
+    project: str, revision: str, found: Evaluated, window: Window, executed: Mapping[str, Executed]
+) -> str:
     """The page of a window, with those before it."""
     from mlops.monitoring.reporting import page
 
     start, assessed = window.evaluation.start, found.assessed
     until = [one.evaluation for one in found.windows if one.evaluation.start <= start]
     reference, shown = assessed.reference_of(start), assessed.window_of(start)
-    about = _about(project, revision, found.watching)
-    return page(about, until, found.decision, reference, shown, window.files)
+    return page(
+        _about(project, revision, found.watching),
+        until,
+        found.decision,
+        reference,
+        shown,
+        window.files,
+        executed=executed,
+        before=[one.evaluation.start for one in found.windows if one.before(found.watching.promoted_at)],
+    )
+
+
+def executed_of(state: StateReader, record: PolicyRecord) -> dict[str, Executed]:
+    """What became of a policy's decisions by now, by their ids."""
+    from mlops.monitoring.reporting import Executed
+    from mlops.notifying.outbox import rows_in
+    from mlops.notifying.rows import delivered
+
+    pending = any(action.state == "pending" for action in record.actions)
+    rows = rows_in(state) if pending else ()
+    return {
+        one.id: Executed(
+            (delivered(one.id, rows) if one.state == "pending" else None) or one.state,
+            one.message,
+            one.branch,
+            one.version,
+            one.run_id,
+            one.pull_request,
+        )
+        for one in record.actions
+    }
 
 
 def _about(project: str, revision: str, watching: Watching) -> About:
@@ -144,11 +189,13 @@ def _unit(resource: MonitoringPolicy) -> Literal["time", "rows"]:
 
 
 def _metrics(window: Window) -> dict[str, float]:
-    """Check and column values by name: `inputs`, `inputs.psi.temp`, `inputs.psi.temp.country=FR`."""
+    """Check and column values by name: `inputs`, `inputs.psi.temp`, `inputs.psi.temp.country=FR`, `concept.rmse`."""
     found: dict[str, float] = {"rows": float(window.evaluation.rows)}
     for check in window.evaluation.checks:
         if check.value is not None:
             found[check.name] = check.value
+        if check.metric is not None and check.metric.window is not None:
+            found[f"{check.name}.{check.metric.name}"] = check.metric.window
         for one in check.columns:
             if one.value is not None:
                 part = f".{one.slice}" if one.slice else ""

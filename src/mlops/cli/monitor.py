@@ -175,7 +175,7 @@ def report(ctx: click.Context, policy: str, path: Path | None) -> int:
         raise problem or AssertionError
     if problem is not None:
         say(f"error: {problem}")
-    page = report_of(view.desired.project, view.desired.revision, found)
+    page = report_of(controller.state, view.desired.project, view.desired.revision, found)
     if path is None:
         click.echo(page)
     else:

@@ -24,11 +24,14 @@ _ON_A_BRANCH = ("training", "proposed")
 def print_status(controller: Controller, resource: MonitoringPolicy, row: Row) -> None:
     """How a policy stands: its verdict, the windows of the version that it watches, what was done."""
     from mlops.applying.monitored import Kept
+    from mlops.observation.policies import RECORDS, PolicyRecord
 
     healthy, version = row.condition("Healthy"), row.status["version"]
     message = healthy.get("message") or row.message or "not evaluated yet"
     print_head(resource, row.status["verdict"], message, version)
-    _print_windows(resource, Kept.read(controller.state, resource.metadata.name).of(version or ""), None)
+    promoted = PolicyRecord.decode(controller.state.get(RECORDS, resource.metadata.name)).promoted
+    windows = Kept.read(controller.state, resource.metadata.name).of(version or "")
+    _print_windows(resource, windows, None, promoted)
     _print_actions(resource, row.status["actions"])
 
 
@@ -46,17 +49,20 @@ def print_head(resource: MonitoringPolicy, verdict: str, message: str, version: 
 
 def print_evaluated(resource: MonitoringPolicy, found: Evaluated, windows: Sequence[Window]) -> None:
     """`windows` of an evaluation with what fired, and what came of those."""
-    _print_windows(resource, windows, found.decision)
+    _print_windows(resource, windows, found.decision, found.watching.promoted_at)
     starts = {window.evaluation.start for window in windows}
     _print_actions(resource, [one.to_json() for one in found.record.actions if one.window in starts])
 
 
-def _print_windows(resource: MonitoringPolicy, windows: Sequence[Window], decision: Decision | None) -> None:
+def _print_windows(
+    resource: MonitoringPolicy, windows: Sequence[Window], decision: Decision | None, promoted: float | None
+) -> None:
     from mlops.monitoring.reporting.timeline import timeline_text
 
     if windows:
         shown = [window.evaluation for window in windows]
-        click.echo(timeline_text(shown, decision, unit=_unit(resource)))
+        before = [window.evaluation.start for window in windows if window.before(promoted)]
+        click.echo(timeline_text(shown, decision, unit=_unit(resource), before=before))
 
 
 def _print_actions(resource: MonitoringPolicy, actions: Sequence[Mapping[str, Any]]) -> None:

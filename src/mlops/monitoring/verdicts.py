@@ -58,8 +58,28 @@ class ColumnVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricValue:
+    """A metric of performance over all rows of a window, and over the reference's, each in the metric's own unit."""
+
+    name: str
+    window: float | None
+    reference: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("window", "reference"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {"name": self.name, "window": self.window, "reference": self.reference}
+
+
+@dataclass(frozen=True, slots=True)
 class CheckVerdict:
-    """One check over a window. An `estimate` (performance without labels) may violate and never clears."""
+    """One check over a window. An `estimate` (performance without labels) may violate and never clears.
+
+    `metric` is what a check of performance measured, of all rows; its `value` is how much worse that is.
+    """
 
     name: str
     type: str
@@ -68,6 +88,7 @@ class CheckVerdict:
     threshold: float | None
     columns: tuple[ColumnVerdict, ...]
     estimate: bool = False
+    metric: MetricValue | None = None
 
     def __post_init__(self) -> None:
         for name in ("value", "threshold"):
@@ -83,6 +104,7 @@ class CheckVerdict:
             "threshold": self.threshold,
             "columns": [column.document() for column in self.columns],
             "estimate": self.estimate,
+            "metric": None if self.metric is None else self.metric.document(),
         }
 
 
@@ -164,7 +186,12 @@ def _check(raw: Mapping[str, Any]) -> CheckVerdict:
         raw["threshold"],
         columns,
         bool(raw["estimate"]),
+        _metric(raw.get("metric")),
     )
+
+
+def _metric(raw: Mapping[str, Any] | None) -> MetricValue | None:
+    return None if raw is None else MetricValue(raw["name"], raw["window"], raw["reference"])
 
 
 def _column(raw: Mapping[str, Any]) -> ColumnVerdict:

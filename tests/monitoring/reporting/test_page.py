@@ -19,13 +19,13 @@ import pytest
 from weeks import ABOUT, DAY, SETTINGS, START, weeks
 
 from mlops.monitoring.deciding import Watched, fold
-from mlops.monitoring.reporting import page, picture, svg_picture
+from mlops.monitoring.reporting import Executed, page, picture, svg_picture
 from mlops.monitoring.reporting.findings import standings
 from mlops.monitoring.summaries.plans import Plan
 from mlops.monitoring.summaries.reference import plan_of
 from mlops.monitoring.summaries.summarising import summarise
 from mlops.monitoring.summaries.windowed import Group, WindowSummary
-from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Evaluation, Verdict
+from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Evaluation, MetricValue, Verdict
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -101,6 +101,59 @@ def test_the_first_screen_says_whether_it_is_healthy_what_changed_since_when_and
     assert "Since when? 2026-03-02" in seen
     assert "retraining of “loan-gbt” for “inputs” (decided)" in seen
     assert "rollback proposed for “concept”" in seen
+
+
+def test_what_was_done_stands_beside_what_was_decided() -> None:
+    made = weeks()
+    kinds = {type(one).__name__: one.id for one in made.decision.actions}
+    done = {
+        kinds["Alert"]: Executed("failed", "no address answered"),
+        kinds["Retrain"]: Executed(
+            "proposed",
+            "Train loan again",
+            "mlops/promotion/x/8",
+            "8",
+            "4f2a",
+            "https://git.example.org/pull/5",
+        ),
+        kinds["Rollback"]: Executed("dropped", "nothing was there before"),
+    }
+    text = page(ABOUT, made.evaluations, made.decision, executed=done)
+    read = Read(text)
+    assert "failed; no address answered" in read.text
+    assert (
+        "proposed; version 8; branch mlops/promotion/x/8; run 4f2a; Train loan again pull request"
+        in read.text
+    )
+    assert ("href", "https://git.example.org/pull/5") in read.attributes
+    assert "not done; nothing was there before" in read.text
+    assert "not done" not in Read(page(ABOUT, made.evaluations, made.decision)).text
+
+
+def test_windows_that_ended_before_the_promotion_are_marked() -> None:
+    made = weeks()
+    older = [one.start for one in made.evaluations[:9]]
+    text = page(ABOUT, made.evaluations, made.decision, before=older)
+    assert Read(text).text.count("before the promotion") == 9
+    assert text.count("<title>promoted</title>") == 1
+    assert "It ended before version" not in Read(text).text
+    every = [one.start for one in made.evaluations]
+    assert "It ended before version 7 was promoted" in Read(page(ABOUT, made.evaluations, before=every)).text
+    assert "promoted" not in Read(report()).text
+
+
+def test_performance_over_time_is_the_metric_itself_beside_the_references() -> None:
+    text = report()
+    told = Read(text).text.split("Performance over time")[1]
+    assert "rocAuc itself: 0.761, on the reference 0.84" in told
+    drawn = text.split("<title>The metric of concept</title>")[1].split("</svg>")[0]
+    limit, measured = (re.search(rf'class="{name}" d="([^"]*)"', drawn) for name in ("limit", "measured"))
+    assert limit is not None
+    assert measured is not None
+    heights = [float(one.split()[1]) for one in re.findall(r"[0-9.]+ [0-9.]+", measured[1])]
+    reference = float(limit[1].split()[1].split("L")[0])
+    assert max(heights) - min(heights) > 30  # it moves visibly, though it is far from 0
+    assert all(height > reference for height in heights)  # below the reference: worse
 
 
 def test_a_quiet_window_shows_how_near_it_came() -> None:
@@ -318,7 +371,11 @@ def _everywhere(text: str) -> str:
     made = [
         replace(
             evaluation(
-                day * DAY, CheckVerdict(text, text, "violated", 2.0, 1.0, (told, replace(told, slice=None)))
+                day * DAY,
+                CheckVerdict(
+                    *(text, text, "violated", 2.0, 1.0, (told, replace(told, slice=None))),
+                    metric=MetricValue(text, 0.5, 0.6),
+                ),
             ),
             key=text,
         )
@@ -339,7 +396,10 @@ def _everywhere(text: str) -> str:
         links=((text, "https://x.org"),),
     )
     decision = fold(settings, Watched(text), made)
-    return page(about, made, decision, reference, window, [(text, text)])
+    executed = {
+        one.id: Executed(text, text, text, text, text, f"javascript:{text}") for one in decision.actions
+    }
+    return page(about, made, decision, reference, window, [(text, text)], executed=executed, before=[0])
 
 
 def test_a_thousand_columns_over_four_hundred_windows_stay_small() -> None:
@@ -460,6 +520,9 @@ def test_whatever_verdicts_say_there_is_a_page_and_a_drawing() -> None:
                         for _ in range(source.randint(0, 3))
                     ),
                     estimate=source.random() < 0.3,
+                    metric=source.choice(
+                        (None, MetricValue("m", source.choice(numbers), source.choice(numbers)))
+                    ),
                 )
                 for name in source.sample(("a", "b", "c"), source.randint(0, 3))
             ]

@@ -21,19 +21,30 @@ def test_a_window_has_a_row_with_its_checks_and_what_fired() -> None:
     made = weeks()
     told = lines(timeline_text(made.evaluations, made.decision))
     assert told[0].split() == ["window", "rows", "verdict", "upstream", "inputs", "concept"]
-    assert len(told) == 1 + len(made.evaluations) + 2
+    assert len(told) == 1 + len(made.evaluations) + 3
     assert told[5].split() == ["2026-02-20", "0", "○", "no", "data", "○", "○", "○"]
     assert told[15].endswith("◀ fired: inputs  ◀ fired: concept")
-    assert "▲ ~" in told[-3]
-    assert told[-1] == "· quiet  ▲ violated  ? insufficient  ○ no data  ! error  ~ estimate"
+    assert told[-4].endswith("▲ ~9.4 % (0.761)")
+    assert told[-2] == "· quiet  ▲ violated  ? insufficient  ○ no data  ! error  ~ estimate"
+    assert told[-1] == "concept: how much worse, and in brackets rocAuc, which is 0.84 on the reference"
+
+
+def test_windows_that_ended_before_the_promotion_are_marked() -> None:
+    made = weeks().evaluations
+    told = lines(timeline_text(made, before=[one.start for one in made[:2]]))
+    assert ["‹" in line for line in told[1:4]] == [True, True, False]
+    assert told[-2].endswith("~ estimate  ‹ before the promotion")
+    told = lines(timeline_text(made, before=[one.start for one in made]))
+    assert not [line for line in told if "‹" in line]
+    assert told[-2] == "all of these windows ended before the promotion"
 
 
 def test_checks_are_numbered_where_the_line_is_too_short_for_them() -> None:
     told = lines(timeline_text(weeks().evaluations, width=50))
     assert told[:3] == ["  1  upstream", "  2  inputs", "  3  concept"]
     assert told[3].split() == ["window", "rows", "verdict", "1", "2", "3"]
-    assert max(map(len, told[3:-2])) <= 50
-    assert told[-3].split()[-1] == "▲~"
+    assert max(map(len, told[3:-3])) <= 50
+    assert told[-4].split()[-1] == "▲~"
 
 
 def test_row_windows_and_hostile_names_are_one_line_each() -> None:

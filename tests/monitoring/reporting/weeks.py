@@ -15,7 +15,14 @@ from mlops.monitoring.reporting import About
 from mlops.monitoring.summaries.reference import plan_of
 from mlops.monitoring.summaries.summarising import summarise
 from mlops.monitoring.summaries.windowed import WindowSummary
-from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Evaluation, Verdict, overall
+from mlops.monitoring.verdicts import (
+    CheckVerdict,
+    ColumnVerdict,
+    Evaluation,
+    MetricValue,
+    Verdict,
+    overall,
+)
 
 DAY = 86_400
 START = 20_500 * DAY  # 2026-02-16
@@ -107,7 +114,10 @@ def _concept(day: int, moved: float) -> CheckVerdict:
     chance = 0.0004 if verdict == "violated" else 0.4
     detector = "cbpe" if late else "rocAuc"
     told = ColumnVerdict("defaulted", None, detector, worse, 0.03, chance, chance, verdict, note)
-    return CheckVerdict("concept", "conceptDrift", verdict, worse, 0.03, (told,), estimate=late)
+    metric = MetricValue("rocAuc", 0.84 * (1 - worse), 0.84)
+    return CheckVerdict(
+        "concept", "conceptDrift", verdict, worse, 0.03, (told,), estimate=late, metric=metric
+    )
 
 
 def _evaluation(day: int, rows: int, checks: list[CheckVerdict]) -> Evaluation:

@@ -11,7 +11,7 @@ from scipy.special import stdtr
 
 from mlops.monitoring.checks.significance import adjusted
 from mlops.monitoring.performance.measuring import Performance
-from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, Verdict
+from mlops.monitoring.verdicts import CheckVerdict, ColumnVerdict, MetricValue, Verdict
 
 Q = 0.01
 """False discovery rate over the slices of a window. Not 0.05: where chance moves a metric by more than `maxDrop`, the
@@ -96,7 +96,11 @@ def judged(
     columns = [_decided(*each, max_drop, q) for each in zip(columns, subjects, corrected, strict=True)]
     violated = [found for found in columns if found.verdict == "violated"]
     shown = max(violated, key=_severity) if violated else next(c for c in columns if c.slice is None)
-    return CheckVerdict(name, "conceptDrift", shown.verdict, shown.value, max_drop, tuple(columns))
+    whole = next(each for each in subjects if each.slice is None)
+    metric = MetricValue(whole.current.metric.name, whole.current.value, whole.baseline.whole.value)
+    return CheckVerdict(
+        name, "conceptDrift", shown.verdict, shown.value, max_drop, tuple(columns), metric=metric
+    )
 
 
 def _measured(column: str, detector: str, subject: Subject, max_drop: float, min_rows: int) -> ColumnVerdict:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mlops.monitoring.deciding.actions import Window
 from mlops.monitoring.reporting.about import Unit
-from mlops.monitoring.reporting.wording import VERDICTS, bound, effect
+from mlops.monitoring.reporting.wording import VERDICTS, bound, effect, number
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation, Verdict
 
 WIDTH: Final = 960
@@ -19,6 +19,7 @@ MOST_WINDOWS: Final = 1_000  # drawn, the newest ones
 _TOP, _BOTTOM, _RIGHT = 12, 24, 10
 _FAR = 20.0  # thresholds from which on a logarithmic axis shows both
 _SMALLEST = 1e-300
+_FARTHEST = 1e300  # of a metric that is drawn
 _TICKS = 6
 
 
@@ -92,16 +93,46 @@ def points(check: str, evaluations: Iterable[Evaluation]) -> list[Point]:
     ]
 
 
+def metric_points(check: str, evaluations: Iterable[Evaluation]) -> list[Point]:
+    """The metric that a check of performance measured, with that of the reference in the place of a threshold."""
+    return [
+        Point(one.start, found.metric.window, found.metric.reference, found.verdict, found.estimate)
+        for one in evaluations
+        for found in one.checks
+        if found.name == check and found.metric is not None
+    ]
+
+
 def chart(check: CheckVerdict, seen: Sequence[Point], unit: Unit) -> Chart:
     """Of the newest windows: the value of `check`, its threshold, and what each window's verdict was."""
+
+    def shown(value: float | None) -> str:
+        return effect(value, check.type, "")
+
     seen = seen[-MOST_WINDOWS:]
-    scale = _Scale(seen)
+    return _drawn(seen, unit, _Scale(seen), shown, "threshold")
+
+
+def metric_chart(seen: Sequence[Point], unit: Unit) -> Chart:
+    """Of the newest windows: the metric itself, and what it is on the reference; the axis begins near the lowest."""
+    seen = seen[-MOST_WINDOWS:]
+    return _drawn(seen, unit, _Scale(seen, from_zero=False), number, "reference")
+
+
+def _drawn(
+    seen: Sequence[Point], unit: Unit, scale: _Scale, shown: Callable[[float | None], str], limit_is: str
+) -> Chart:
     xs = places(len(seen), WIDTH)
     marks = []
     for x, point in zip(xs, seen, strict=True):
         if point.verdict != "quiet":
             kind = "estimate" if point.estimate and point.verdict == "violated" else point.verdict
-            marks.append(Mark(x, scale.y(point.value), kind, _said(check, point, unit)))
+            guess = " (estimate)" if point.estimate else ""
+            value, beside = shown(point.value), shown(point.threshold)
+            said = (
+                f"{bound(point.start, unit)}: {VERDICTS[point.verdict]}, {value}{guess}, {limit_is} {beside}"
+            )
+            marks.append(Mark(x, scale.y(point.value), kind, said))
     measured, estimated = (
         path(
             (x, None if one.value is None or one.estimate is not guessed else scale.y(one.value))
@@ -116,7 +147,7 @@ def chart(check: CheckVerdict, seen: Sequence[Point], unit: Unit) -> Chart:
         (x, None if one.threshold is None else scale.y(one.threshold))
         for x, one in zip(xs, seen, strict=True)
     )
-    upwards = tuple(Tick(scale.y(value), effect(value, check.type, "")) for value in scale.ticks())
+    upwards = tuple(Tick(scale.y(value), shown(value)) for value in scale.ticks())
     told = f"{len(seen)} windows, {sum(one.verdict == 'violated' for one in seen)} of them violated."
     return Chart(
         *(WIDTH, HEIGHT, measured, estimated, dots, tuple(marks), limit),
@@ -164,7 +195,7 @@ def path(places: Iterable[tuple[float, float | None]]) -> str:
 class _Scale:
     """From values to pixels. Logarithmic where the largest is so far over the threshold that both would not be seen."""
 
-    def __init__(self, seen: Sequence[Point]) -> None:
+    def __init__(self, seen: Sequence[Point], *, from_zero: bool = True) -> None:
         values = [one.value for one in seen if one.value is not None]
         limits = [one.threshold for one in seen if one.threshold]
         high, low = max([*values, *limits, 0.0]), min([*values, 0.0])
@@ -172,7 +203,13 @@ class _Scale:
         self.logarithmic = limit > _SMALLEST and low >= 0 and high > _FAR * limit
         self._low = limit / 10 if self.logarithmic else low
         self._high = high if high > self._low else self._low + 1.0
-        self._shown = [limit, high] if limits else [high]
+        self._shown = [*([limit] if limits else []), high, self._low]
+        if not from_zero and values:
+            near = [min(max(one, -_FARTHEST), _FARTHEST) for one in (*values, *limits)]
+            low, high = min(near), max(near)
+            room = (high / 10 - low / 10) or abs(high) / 10 or 1.0
+            self.logarithmic, self._low, self._high = False, low - room, high + room
+            self._shown = [*limits[-1:], high, low]
 
     def y(self, value: float | None) -> float:
         """None stands on the axis."""
@@ -187,7 +224,7 @@ class _Scale:
     def ticks(self) -> list[float]:
         """The axis, the threshold and the largest, unless they would stand upon each other."""
         found: list[float] = []
-        for value in (*self._shown, self._low):
+        for value in self._shown:
             if all(abs(self.y(value) - self.y(other)) >= 11 for other in found):
                 found.append(value)
         return found
@@ -195,10 +232,3 @@ class _Scale:
 
 def _share(at: float, low: float, high: float) -> float:
     return at / high if low == 0 else at / (high - low) - low / (high - low)  # no overflow of a difference
-
-
-def _said(check: CheckVerdict, point: Point, unit: Unit) -> str:
-    value = effect(point.value, check.type, "")
-    guess = " (estimate)" if point.estimate else ""
-    limit = effect(point.threshold, check.type, "")
-    return f"{bound(point.start, unit)}: {VERDICTS[point.verdict]}, {value}{guess}, threshold {limit}"

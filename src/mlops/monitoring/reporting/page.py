@@ -6,14 +6,15 @@ what is worst stands first, and where something is left out the page says how mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
-from mlops.monitoring.deciding.actions import Alert, Decided, Happened, Retrain, Rollback, Window
+from mlops.monitoring.deciding.actions import Window
 from mlops.monitoring.deciding.fold import Decision
 from mlops.monitoring.reporting.about import About, Unit
-from mlops.monitoring.reporting.charts import Chart, chart, points
+from mlops.monitoring.reporting.charts import Chart, chart, metric_chart, metric_points, points
+from mlops.monitoring.reporting.deeds import Deed, Executed, deeds_of
 from mlops.monitoring.reporting.findings import (
     Found,
     SliceRow,
@@ -26,7 +27,7 @@ from mlops.monitoring.reporting.findings import (
 )
 from mlops.monitoring.reporting.rendering import rendered
 from mlops.monitoring.reporting.strips import MOST_CHECKS, strips
-from mlops.monitoring.reporting.wording import REASONS, bound, excess, meaning, moment, text
+from mlops.monitoring.reporting.wording import bound, excess, meaning, moment
 from mlops.monitoring.verdicts import Evaluation
 
 if TYPE_CHECKING:
@@ -40,29 +41,20 @@ _ROWS: Final = 2_400  # measures on the page
 _COLUMNS: Final = 1_000  # in the table of facts
 _WINDOWS: Final = 200  # in the table of windows
 _SLICES: Final = 100
-_DONE: Final = 200
 _FILES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """Something that was decided, for people: when, what, how it stands."""
-
-    window: Window
-    when: str
-    what: str
-    state: str
-    id: str
-    acted: bool = True  # more than a transition, and not given up
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
-    """A check on the page: its chart, the measures that are shown at once, those folded, and how many are left out."""
+    """A check on the page: its chart, the measures that are shown at once, those folded, and how many are left out.
+
+    `metric` is the chart of what a check of performance measured.
+    """
 
     standing: Standing
     meaning: str
     chart: Chart
+    metric: Chart | None
     first: tuple[Found, ...]
     more: tuple[Found, ...]
     left_out: int
@@ -90,6 +82,9 @@ def page(
     reference: WindowSummary | None = None,
     window: WindowSummary | None = None,
     files: Sequence[tuple[str, str]] = (),
+    *,
+    executed: Mapping[str, Executed] | None = None,
+    before: Collection[Window] = (),
 ) -> str:
     """The report on the newest of `evaluations`.
 
@@ -99,6 +94,8 @@ def page(
         decision: of all these evaluations; of a part of them, earlier firings and actions are not marked.
         reference, window: summaries by one plan, of which distributions are drawn; `window` is the newest one.
         files: name and digest of those that the newest window was made of.
+        executed: what became of decisions by now, by their ids.
+        before: starts of the windows that ended before the watched version was promoted.
     """
     state = None if decision is None else decision.state
     standing = standings(evaluations, state)[:MOST_CHECKS]
@@ -113,7 +110,7 @@ def page(
         [one for one in standing if one.incident is not None],
         _sections(standing, evaluations, about.unit),
         slices_of(standing, _SLICES),
-        _deeds(decision, about.unit),
+        deeds_of(decision, about.unit, executed or {}),
         drawings,
         facts,
         sorted({one.measure.detector for one in ranked if one.measure.detector}),
@@ -133,12 +130,14 @@ def page(
         headline=_HEADLINE,
         opened=_OPEN,
         since=min(fired, default=None),
-        strips=strips(evaluations, decision, unit) if evaluations else None,
+        strips=strips(evaluations, decision, unit, before) if evaluations else None,
+        before=frozenset(before),
         files=files[:_FILES],
         files_left_out=max(0, len(files) - _FILES),
         links=[(name, url) for name, url in about.links if _is_web(url)],
         bound=lambda value: bound(value, unit),
         moment=moment,
+        is_web=_is_web,
     )
 
 
@@ -154,6 +153,9 @@ def _sections(standing: Sequence[Standing], evaluations: Sequence[Evaluation], u
             one,
             meaning(one.check),
             chart(one.check, points(one.check.name, evaluations), unit),
+            metric_chart(measured, unit)
+            if (measured := metric_points(one.check.name, evaluations))
+            else None,
             one.measures[:_OPEN],
             one.measures[_OPEN : _OPEN + room],
             max(0, len(one.measures) - _OPEN - room),
@@ -173,52 +175,3 @@ def _columns(
     names = sorted({*reference.columns, *window.columns})[:_COLUMNS]
     numbers = [(name, facts(reference.columns.get(name), window.columns.get(name))) for name in names]
     return [drawn[name] for name in columns if name in drawn], numbers
-
-
-def _deeds(decision: Decision | None, unit: Unit) -> list[Deed]:
-    """Newest first."""
-    if decision is None:
-        return []
-    decided: list[Decided] = [*decision.transitions, *decision.actions]
-    deeds = [_deed(one, unit) for one in decided]
-    return sorted(deeds, key=lambda deed: (-deed.window, deed.id))[:_DONE]
-
-
-def _deed(one: Decided, unit: Unit) -> Deed:
-    check = f"“{text(one.check, 80)}”"
-    match one:
-        case Happened():
-            first = f"; the firing began at {bound(one.window, unit)}" if one.turn != "fired" else ""
-            said = one.turn if one.turn != "worse" else "got worse"
-            note = f"; {one.note}" if one.note else ""
-            return Deed(
-                one.at,
-                bound(one.at, unit),
-                f"{check} {said}",
-                f"{one.severity}{first}{note}",
-                one.id,
-                acted=False,
-            )
-        case Alert():
-            names = ", ".join(text(name, 60) for name in one.notify)
-            return Deed(one.at, bound(one.at, unit), f"alert: {check} {one.turn}", f"to {names}", one.id)
-        case Retrain():
-            at, when = _decided_at(one, unit)
-            state = {"due": "decided", "blocked": "waits", "dropped": "dropped"}[one.state]
-            if one.reason is not None:
-                state += f": {REASONS[one.reason]}"
-            if one.until is not None:
-                state += f"; until {moment(one.until)}"
-            what = f"retraining of “{text(one.experiment, 80)}” for {check}"
-            return Deed(at, when, what, state, one.id, one.state != "dropped")
-        case Rollback():
-            at, when = _decided_at(one, unit)
-            return Deed(at, when, f"rollback proposed for {check}", "", one.id)
-        case _:
-            assert_never(one)
-
-
-def _decided_at(one: Retrain | Rollback, unit: Unit) -> tuple[Window, str]:
-    """Where it stands among windows, and its event time for people."""
-    when = bound(one.window, unit) if one.time is None else moment(one.time)
-    return (one.window if one.time is None or unit == "rows" else one.time), when

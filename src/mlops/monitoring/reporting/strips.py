@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -47,7 +47,8 @@ class Strip:
 class Strips:
     """All of it.
 
-    `grouped` is how many windows share a place, `left_out` how many checks are not drawn, `size` that of a mark.
+    `grouped` is how many windows share a place, `left_out` how many checks are not drawn, `size` that of a mark,
+    `promoted` where the watched version was promoted (None: not among these windows).
     """
 
     width: int
@@ -59,9 +60,15 @@ class Strips:
     left_out: int
     size: float
     told: str
+    promoted: float | None
 
 
-def strips(evaluations: Sequence[Evaluation], decision: Decision | None, unit: Unit) -> Strips:
+def strips(
+    evaluations: Sequence[Evaluation],
+    decision: Decision | None,
+    unit: Unit,
+    before: Collection[Window] = (),
+) -> Strips:
     """Evaluations oldest first. Checks in the order of the newest window."""
     grouped = -(-len(evaluations) // MOST_PLACES) or 1
     groups = [evaluations[at : at + grouped] for at in range(0, len(evaluations), grouped)]
@@ -83,7 +90,15 @@ def strips(evaluations: Sequence[Evaluation], decision: Decision | None, unit: U
         *(ticks([group[0].start for group in groups], xs, unit), grouped, max(0, len(names) - MOST_CHECKS)),
         mark_size(len(groups), WIDTH, LEFT),
         told,
+        _promoted(evaluations, before, at, half),
     )
+
+
+def _promoted(
+    evaluations: Sequence[Evaluation], before: Collection[Window], at: dict[Window, float], half: float
+) -> float | None:
+    older = [one.start for one in evaluations if one.start in before]
+    return round(at[older[-1]] + half, 1) if older else None
 
 
 def _marks(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mlops.monitoring.deciding.actions import Turn, Window
 from mlops.monitoring.deciding.fold import Decision
 from mlops.monitoring.reporting.about import Unit
-from mlops.monitoring.reporting.wording import GLYPHS, VERDICTS, bound, effect, text
+from mlops.monitoring.reporting.wording import GLYPHS, VERDICTS, bound, effect, number, text
 from mlops.monitoring.verdicts import CheckVerdict, Evaluation
 
 _NAME = 24
+_OLDER = " ‹"
 _TURNS: dict[Turn, str] = {"fired": "◀ fired", "worse": "◀ worse", "cleared": "◀ cleared"}
 LEGEND = "  ".join(f"{glyph} {VERDICTS[verdict]}" for verdict, glyph in GLYPHS.items()) + "  ~ estimate"
 
@@ -21,6 +22,7 @@ def timeline_text(
     *,
     unit: Unit = "time",
     width: int = 100,
+    before: Collection[Window] = (),
 ) -> str:
     """A table with a row for each window and a column for each check, and a legend; ends with a line break.
 
@@ -29,15 +31,21 @@ def timeline_text(
         decision: for what fired and cleared, which is told at the end of a row.
         unit: of windows.
         width: characters of a line. Where the checks need more, they are numbered and told above.
+        before: starts of the windows that ended before the watched version was promoted.
     """
     if not evaluations:
         return "No window was evaluated yet.\n"
     names = list(dict.fromkeys(check.name for one in evaluations for check in one.checks))
     turns = _turns(decision)
+    mixed = len({one.start in before for one in evaluations}) > 1
     cells = [[_cell(one, name) for name in names] for one in evaluations]
     heads, above = [text(name, _NAME) for name in names], list[str]()
     fixed = [
-        [bound(one.start, unit), f"{one.rows:,}", f"{GLYPHS[one.verdict]} {VERDICTS[one.verdict]}"]
+        [
+            f"{bound(one.start, unit)}{_OLDER * (mixed and one.start in before)}",
+            f"{one.rows:,}",
+            f"{GLYPHS[one.verdict]} {VERDICTS[one.verdict]}",
+        ]
         for one in evaluations
     ]
     needed = sum(max(len(row[place]) for row in [heads, *cells]) + 2 for place in range(len(names)))
@@ -49,7 +57,10 @@ def timeline_text(
         [*start, *row, *turns.get(one.start, ())]
         for start, row, one in zip(fixed, cells, evaluations, strict=True)
     ]
-    return "\n".join([*above, *_aligned([["window", "rows", "verdict", *heads], *rows]), "", LEGEND, ""])
+    table = _aligned([["window", "rows", "verdict", *heads], *rows])
+    legend = f"{LEGEND}  {_OLDER.strip()} before the promotion" if mixed else LEGEND
+    older = ["all of these windows ended before the promotion"] if before and not mixed else []
+    return "\n".join([*above, *table, "", legend, *older, *_metrics(evaluations), ""])
 
 
 def _cell(one: Evaluation, name: str) -> str:
@@ -57,7 +68,19 @@ def _cell(one: Evaluation, name: str) -> str:
     if check is None:
         return ""
     glyph, marked = GLYPHS[check.verdict], "~" if check.estimate else ""
-    return glyph if check.value is None else f"{glyph} {marked}{_value(check)}"
+    value = glyph if check.value is None else f"{glyph} {marked}{_value(check)}"
+    metric = None if check.metric is None else check.metric.window
+    return value if metric is None else f"{value} ({number(metric)})"
+
+
+def _metrics(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What stands in brackets, a line for each check of performance."""
+    found = {check.name: check.metric for one in evaluations for check in one.checks if check.metric}
+    return [
+        f"{text(name, _NAME)}: how much worse, and in brackets {metric.name}, "
+        f"which is {number(metric.reference)} on the reference"
+        for name, metric in found.items()
+    ]
 
 
 def _value(check: CheckVerdict) -> str:
