@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from mlops.monitoring.engine import ENGINE
 from mlops.notifying.rows import Standing
 from mlops.observation.observed import ObservedDataset, ObservedVersion
 from mlops.observation.policies import ObservedPolicy, PolicyAction, PolicyRecord
@@ -16,7 +17,6 @@ from mlops.planning.stays import Stay
 from mlops.planning.work import MonitorPolicy, MoveAlias, ProposeChange
 from mlops.resources import Key, ModelVersion, MonitoringPolicy, Notifier
 
-ENGINE: Final = 1  # raise it when the same data would be evaluated differently
 _HEALTHY: Final[dict[str, Truth]] = {"Healthy": "True", "Degraded": "False"}
 
 

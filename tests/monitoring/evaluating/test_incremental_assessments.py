@@ -36,6 +36,25 @@ def test_a_shift_of_a_column_is_found_in_its_window_only(tmp_path: Path) -> None
     assert found.files[13 * 86400][0][0] == "day-013.parquet"
 
 
+def test_another_engine_judges_again_what_is_kept_and_opens_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, opened = Memory(), Opened()
+    watched = subject(
+        spec(),
+        table("train", [reference(tmp_path)], opened=opened),
+        table("scored", days(tmp_path, 3), opened=opened),
+    )
+    first = assessed(watched, memory)
+    opened.names.clear()
+    monkeypatch.setattr("mlops.monitoring.evaluating.assessing.ENGINE", 1_000)
+    again = assessed(watched, memory, stored=known(first))
+    assert [one.start for one in again.evaluations] == [one.start for one in first.evaluations]
+    assert [one.revision for one in again.evaluations] == [0, 0]
+    assert {one.key for one in again.evaluations}.isdisjoint(one.key for one in first.evaluations)
+    assert opened.names == []
+
+
 def test_nothing_new_opens_no_file_and_decodes_no_window(tmp_path: Path) -> None:
     memory, opened = Memory(), Opened()
     train = reference(tmp_path)

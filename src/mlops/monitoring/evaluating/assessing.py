@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from mlops.errors import Transient
 from mlops.monitoring import samples
 from mlops.monitoring.checks.row_measures import Measure
+from mlops.monitoring.engine import ENGINE
 from mlops.monitoring.evaluating.checking import Compared, checked, told
 from mlops.monitoring.evaluating.contents import ROWS, Content
 from mlops.monitoring.evaluating.due import Due, due_events, due_rows, numbered
 from mlops.monitoring.evaluating.estimating import SAMPLE
-from mlops.monitoring.evaluating.keys import ENGINE, digest_of, judged_by
+from mlops.monitoring.evaluating.keys import digest_of, judged_by
 from mlops.monitoring.evaluating.preparing import prepare
 from mlops.monitoring.evaluating.values import Assessed, Progress, Start, Stored, Subject, Summaries
 from mlops.monitoring.summaries.windowed import WindowSummary

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from mlops.errors import MlopsError, Stalled, Transient
 from mlops.monitoring import samples
-from mlops.monitoring.evaluating.keys import ENGINE, digest_of
+from mlops.monitoring.engine import SUMMED
+from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.values import DataFile, Progress, Summaries, Table, Unread
 from mlops.monitoring.summaries import storing
 from mlops.monitoring.summaries.plans import Plan
@@ -131,7 +132,7 @@ class Recipe:
         kind = ["rows", self.windows.rows] if isinstance(self.windows, RowWindows) else self.windows.size
         kept = sorted((tap.name, tap.digest) for tap in (make(0) for make in self.taps))
         basis = digest_of(
-            *(ENGINE, self.plan.digest, kind, self.timestamp, self.text),
+            *(SUMMED, self.plan.digest, kind, self.timestamp, self.text),
             *(sorted(self.hidden), self.asked, kept),
         )
         object.__setattr__(self, "digest", basis)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from mlops.resources.monitoring_policy import MonitoringPolicySpec
 
-ENGINE: Final = 1  # raise it when the same rows and the same policy would be judged differently
 # What only decides when windows are looked at, and what is done about them.
 _NOT_JUDGING: Final = {"actions", "decide", "schedule", "suspend", "model", "stage", "data"}
 

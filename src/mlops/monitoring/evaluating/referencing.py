@@ -14,7 +14,8 @@ from typing import Any
 
 from mlops.errors import Stalled
 from mlops.monitoring import samples
-from mlops.monitoring.evaluating.keys import ENGINE, digest_of
+from mlops.monitoring.engine import SUMMED
+from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.roles import Roles, probabilities_of, renamed, renamed_types
 from mlops.monitoring.evaluating.values import DataFile, Subject, Summaries, Table
 from mlops.monitoring.summaries import storing
@@ -59,7 +60,7 @@ def read_reference(
         types |= _output_types(subject, roles)
     batches = _Reading(subject, table, roles, asked).batches
     files = [file.digest for file in sorted(table.files, key=lambda file: (file.position, file.name))]
-    basis = [ENGINE, table.digest, files, sorted(types.items()), table.text, table.columns.timestamp]
+    basis = [SUMMED, table.digest, files, sorted(types.items()), table.text, table.columns.timestamp]
     meant = [sorted(roles.excluded), sorted(roles.categorical), roles.slices, sorted(roles.renamed.items())]
     key = digest_of(basis, meant, subject.spec.reference.season, subject.version if asked else None)
     known = summaries.get_many([f"plan:{key}", f"reference:{key}"])
