@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Final
 
 from mlops.data.rows import RowFiles
 from mlops.errors import MlopsError, Stalled
 from mlops.execution.predicting import Predictor, Refused
-from mlops.monitoring.summaries.reading import categories_of, numbers_of
 from mlops.planning.evidence import Scoring
 from mlops.planning.metrics import NAMES
 from mlops.resources.dataset import Columns
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_ROWS: Final = 50_000_000
 MOST_CLASSES: Final = 1_000
@@ -63,6 +63,10 @@ def score(
 def _regression(
     rows: RowFiles, check: Scoring, hidden: set[str | None], predicting: Predicting
 ) -> tuple[dict[str, float], int, int]:
+    import numpy as np
+
+    from mlops.monitoring.summaries.reading import numbers_of
+
     def target(array: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         found = numbers_of(array, "double")
         if found.unparsable is not None and found.unparsable.any():
@@ -97,6 +101,10 @@ def _regression(
 def _classification(
     rows: RowFiles, check: Scoring, hidden: set[str | None], predicting: Predicting
 ) -> tuple[dict[str, float], int, int]:
+    import numpy as np
+
+    from mlops.monitoring.summaries.reading import categories_of, numbers_of
+
     kind = rows.types[check.target]
     codes: dict[str, int] = {}
 
@@ -143,6 +151,7 @@ def _of_classes(
     chances: NDArray[np.float64] | None,
 ) -> dict[str, float]:
     """Metrics of classes; of two, the later one (by number, else by text) is the positive one, of more it is macro."""
+    import numpy as np
     from sklearn import metrics
 
     scored = ("roc_auc", "average_precision", "log_loss", "brier")
@@ -174,6 +183,7 @@ def _of_classes(
 def _of_chances(
     known: Sequence[int], targets: NDArray[Any], chances: NDArray[np.float64], names: Iterable[str]
 ) -> dict[str, float]:
+    import numpy as np
     from sklearn import metrics
 
     own = np.column_stack([targets == code for code in known])
@@ -207,6 +217,7 @@ def _asked(
     wants: Sequence[str],
 ) -> tuple[NDArray[Any], list[NDArray[Any]], int]:
     """Targets [rows], what the model says [rows] of each, and how many rows had no target."""
+    import numpy as np
     import pyarrow as pa
 
     targets: list[NDArray[Any]] = []
