@@ -212,22 +212,65 @@ def test_a_forge_that_is_down_delays_only_what_needs_it_and_says_so(
     assert (approved["status"], approved["reason"]) == ("Unknown", "ForgeUnavailable")
 
 
-def test_a_token_is_in_no_output(team: Reviewed, capsys: Any) -> None:
-    team.ask()
-    team.merge()
-    team.hub.token = "changed"  # what we send is refused
-    team.it.run("apply")
-    told = capsys.readouterr()
-    everything = (
-        told.out
-        + told.err
-        + "".join(
-            path.read_bytes().decode("latin-1")
-            for path in team.it.root.rglob("*")
-            if path.is_file() and ".git/" not in str(path)
-        )
-    )
-    assert team.hub.environment["GITHUB_TOKEN"] == "changed"
+TELLING = """\
+import json, os
+out = os.environ["MLOPS_OUTPUT"]
+json.dump({"rmse": 9.0}, open(os.path.join(out, "metrics.json"), "w"))
+open(os.path.join(out, "model.txt"), "w").write(json.dumps(dict(os.environ)))
+print("environment", dict(os.environ))
+"""
+COMMANDS = (
+    ("validate",), ("validate", "-o", "github"), ("plan",), ("plan", "-o", "json"), ("plan", "-o", "markdown"),
+    ("--debug", "plan"), ("apply",), ("get",), ("get", "-o", "json"), ("get", "events", "-o", "json"),
+    ("describe", "Promotion/m-prod"), ("history",), ("history", "-o", "json"), ("tree",), ("runs", "fit"),
+    ("logs", "fit"), ("approve", "m-prod"), ("version",),
+)  # fmt: skip
+
+
+def test_a_token_is_in_no_output_no_job_and_nothing_that_is_kept(
+    team: Reviewed, capsys: Any, tmp_path: Path
+) -> None:
     from forges.forge_server import CANARY
 
-    assert CANARY not in everything
+    bare = tmp_path / "origin.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(bare)], check=True)
+    team.it.git("remote", "add", "origin", str(bare))
+    team.it.write("training/train.py", TELLING)  # a job that tells all that it is told
+    team.it.commit("tell")
+    told = ""
+
+    def say_all() -> str:
+        for command in COMMANDS:
+            team.it.run(*command)
+        ran = capsys.readouterr()
+        return str(ran.out + ran.err)
+
+    told += say_all()
+    team.ask()
+    team.merge()
+    told += say_all()
+    team.hub.review(team.number, "ben")
+    told += say_all()
+    assert team.stands() == {"prod": "1.1.0"}
+    team.it.run("promote", "m", "1.0.0", "--to", "prod")
+    team.it.run("rollback", "m-prod", "--to", "1.0.0")
+    assert len(team.hub.pulls) > 1, "proposals were opened"
+    team.hub.token = "changed"  # what is sent is refused
+    told += say_all()
+    team.hub.__exit__(None, None, None)
+    told += say_all()
+    assert "environment {" in told, "the job told its environment, and the log was shown"
+
+    def objects(root: Path) -> bytes:
+        read = ["git", "cat-file", "--batch-all-objects", "--batch"]
+        return subprocess.run(read, cwd=root, check=True, capture_output=True).stdout
+
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert any(path.name == "mlflow.db" for path in kept)
+    secret = CANARY.encode()
+    assert [str(path) for path, data in kept.items() if secret in data] == []
+    assert secret not in objects(team.it.root) + objects(bare)
+    assert CANARY not in told
+    sent = [(one.path, one.query, one.body) for one in team.hub.requests]
+    assert CANARY not in repr(sent) + repr(team.hub.pulls) + repr(team.hub._comments)
+    assert any(CANARY in repr(one.headers) for one in team.hub.requests), "it was used"
