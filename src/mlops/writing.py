@@ -147,6 +147,14 @@ class Writer:
 
         return publish(self._controller.desk(self._ground.project), written)
 
+    @property
+    def missing_token(self) -> str | None:
+        """The variable that would hold the token of the Project's forge, where it is not set."""
+        from mlops.forges import missing_token
+
+        forge = self._ground.project.spec.forge
+        return missing_token(forge, self._controller.environ) if forge is not None else None
+
     def request(self, written: Written) -> Written:
         """Open its pull request, or bring the open one up to date, where there is a forge.
 

@@ -346,8 +346,15 @@ def test_on_github_it_is_one_pull_request_however_often_it_is_asked_for(
         (request,) = hub.pulls.values()
         assert "### Plan of" in request["body"]
         assert CANARY not in ran.out + ran.err + json.dumps(request)
-        monkeypatch.setenv("GITHUB_TOKEN", "")
+        monkeypatch.setenv("GITHUB_TOKEN", "of-somebody-else")
         refused = mlops("promote", "m", "1.1.0", "--to", "dev")
         assert refused.code == 1
         assert "pushed to origin" in refused.err
         assert "GITHUB_TOKEN" in refused.err
+        monkeypatch.setenv("GITHUB_TOKEN", "")
+        before = len(hub.requests)
+        alone = mlops("promote", "m", "1.1.0", "--to", "dev", "-o", "json")
+        assert alone.code == 0, alone.err
+        assert "no pull request was opened, as GITHUB_TOKEN is not set" in alone.err
+        assert (json.loads(alone.out)["pushed"], json.loads(alone.out)["pullRequest"]) == (True, None)
+        assert len(hub.requests) == before

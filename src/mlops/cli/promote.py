@@ -98,7 +98,13 @@ def _write(
     shown = writer.publish(written)
     if shown.pushed:
         say("pushed to origin")
-    shown = writer.request(shown)
+    missing = writer.missing_token if shown.pushed else None
+    if missing is None:
+        shown = writer.request(shown)
+    else:
+        say(
+            f"no pull request was opened, as {missing} is not set: open it yourself, or set it and do this again"
+        )
     request = shown.pull_request
     if request is not None:
         say(f"pull request #{request.number}: {request.url}")

@@ -7,6 +7,15 @@ ETag, so that asking again costs a request that is not counted. A token goes to 
 from __future__ import annotations
 
 from mlops.forges.forge import Answers, Forge, ForgeRefused, ForgeUnavailable, PullRequest, Review
-from mlops.forges.opening import forge_of
+from mlops.forges.opening import forge_of, missing_token
 
-__all__ = ["Answers", "Forge", "ForgeRefused", "ForgeUnavailable", "PullRequest", "Review", "forge_of"]
+__all__ = [
+    "Answers",
+    "Forge",
+    "ForgeRefused",
+    "ForgeUnavailable",
+    "PullRequest",
+    "Review",
+    "forge_of",
+    "missing_token",
+]

@@ -73,6 +73,12 @@ def forge_of(
     return AzureDevOps(client, azure.repository)
 
 
+def missing_token(spec: ForgeSpec, environment: Mapping[str, str]) -> str | None:
+    """The variable that would hold the forge's token, where it is not set: nothing can be changed there."""
+    variable = GITHUB_TOKEN if spec.github is not None else AZURE_TOKEN
+    return None if environment.get(variable, "").strip() else variable
+
+
 def _token(environment: Mapping[str, str], variable: str, home: str, public: str, url: str) -> str:
     token = environment.get(variable, "").strip()
     if not token:
