@@ -289,6 +289,7 @@ def test_where_there_is_a_forge_the_pull_request_shows_gates_and_plan_and_there_
     )
     project.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     forge = Forge()
+    monkeypatch.setenv("GITHUB_TOKEN", "any")
     monkeypatch.setattr("mlops.forges.forge_of", lambda spec, **given: forge)
     ran = mlops("promote", "m", "1.1.0", "--to", "prod", cwd=project.root)
     assert ran.code == 0, ran.err
