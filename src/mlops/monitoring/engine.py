@@ -10,6 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-# 2: chance in `wasserstein`, no power of calibrated thresholds, the metric of `conceptDrift`.
+# 2: chance in `wasserstein`, no power of calibrated thresholds, the metric of `conceptDrift`, dependent rows.
 ENGINE: Final = 2
 SUMMED: Final = 1

@@ -19,6 +19,8 @@ from mlops.monitoring.summaries.plans import Slice
 from mlops.monitoring.summaries.windowed import ColumnSummary, Group, WindowSummary
 from mlops.monitoring.windows import Expected, expected
 
+RUN = 5  # windows of the reference that follow each other
+
 Strata = Mapping[
     int, NDArray[np.int64]
 ]  # cells of a column by season key; one key where there are no seasons
@@ -124,6 +126,29 @@ def against_the_rest(windows: Sequence[WindowSummary], part: Slice | None, colum
         rest = {key: cells - own[key] if key in own else cells for key, cells in whole.items()}
         label = part.label if part else None
         yield Pair(column, label, base or summary, summary, _cells(rest, own), len(whole) > 1)
+
+
+def beside_neighbours(windows: Sequence[WindowSummary], part: Slice | None, column: str) -> Iterator[Pair]:
+    """Each window beside the sum of the one before and the one after it, in runs of `RUN` that follow each other.
+
+    Whatever moves slowly, such as seasons and growth, is about the same on both sides.
+    """
+    for first in range(0, len(windows), RUN):
+        for three in zip(*(windows[first + place : first + RUN] for place in range(3)), strict=False):
+            cells = [strata(one, part, column) for one in three]
+            before, own, after = cells
+            if before is None or own is None or after is None:
+                continue
+            around = dict(before)
+            for key, counts in after.items():
+                around[key] = around[key] + counts if key in around else counts
+            groups = [one.whole if part is None else one.slices[part] for one in three]
+            left, middle, right = (group.columns[column] for group in groups)
+            base = left
+            if isinstance(left, NumericSummary) and isinstance(right, NumericSummary):
+                base = merge([left, right])
+            seasonal = three[0].plan.season != "none"
+            yield Pair(column, part.label if part else None, base, middle, _cells(around, own), seasonal)
 
 
 def small_slices(reference: WindowSummary, window: WindowSummary, min_rows: int) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops.monitoring.checks.cumulative import SMIRNOV
@@ -10,7 +10,7 @@ from mlops.monitoring.checks.drift import Calibrations
 from mlops.monitoring.checks.pairs import Pair, pairs
 from mlops.monitoring.checks.significance import adjusted
 from mlops.monitoring.checks.upstream import new_category, null_rate, tail_exceedance
-from mlops.monitoring.checks.upstream.constant import constant
+from mlops.monitoring.checks.upstream.constant import Dependence, constant
 from mlops.monitoring.checks.upstream.expect import expect
 from mlops.monitoring.checks.upstream.findings import Finding
 from mlops.monitoring.checks.upstream.schema import schema
@@ -54,6 +54,7 @@ def upstream_change(
     *,
     expectations: Collection[str] = (),
     calibrations: Calibrations | None = None,
+    dependence: Callable[[], Dependence] | None = None,
 ) -> CheckVerdict:
     """Whether columns came gone, renamed, retyped, emptied, frozen, with new categories or in another unit.
 
@@ -64,6 +65,7 @@ def upstream_change(
         columns: those that are watched (default: all of the reference).
         expectations: phrases of what the Dataset's `expect` finds wrong with the window's files.
         calibrations: of `ks` on the reference's own windows (`calibrate`), for data whose rows depend on each other.
+        dependence: how rows depend on each other (`dependence_of`); asked for where a column came frozen.
     """
     if window.rows < max(1, settings.min_rows):
         verdict: Verdict = "noData" if not window.rows else "insufficient"
@@ -75,6 +77,18 @@ def upstream_change(
         calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
         findings += _of_column(settings, pair, calibration)
     judged = _judged(findings, settings.q)
+    if dependence is not None and any(
+        one.detector == "constant" and one.verdict == "violated" for one in judged
+    ):
+        worth = dependence()
+        frozen = {
+            (pair.column, pair.slice): constant(pair, worth.get((pair.column, pair.slice)) or 1.0)
+            for pair in pairs(reference, window, wanted, settings.min_rows)
+        }
+        findings = [
+            frozen.get((one.column, one.slice)) or one if one.part == "constant" else one for one in findings
+        ]
+        judged = _judged(findings, settings.q)
     changes = sum(one.verdict == "violated" for one in judged)
     return CheckVerdict(
         settings.name, TYPE, "violated" if changes else "quiet", float(changes), _THRESHOLD, tuple(judged)

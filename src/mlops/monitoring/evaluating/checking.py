@@ -10,6 +10,7 @@ from mlops.errors import MlopsError
 from mlops.monitoring.checks import DriftSettings, UpstreamSettings, data_drift, target_drift, upstream_change
 from mlops.monitoring.checks.drift import Calibrations, calibrate
 from mlops.monitoring.checks.row_measures import Measure
+from mlops.monitoring.checks.upstream.constant import Dependence, dependence_of
 from mlops.monitoring.evaluating.expecting import broken
 from mlops.monitoring.evaluating.roles import Roles
 from mlops.monitoring.samples import RowSample
@@ -53,6 +54,7 @@ class Calibrated:
 
     own: Callable[[], list[WindowSummary]]
     _found: dict[tuple[str, str, tuple[str, ...]], Calibrations] = field(default_factory=dict)
+    _dependence: dict[tuple[str, ...], Dependence] = field(default_factory=dict)
 
     def of(self, settings: DriftSettings, columns: tuple[str, ...]) -> Calibrations:
         """Of a check's detectors on these columns."""
@@ -60,6 +62,12 @@ class Calibrated:
         if key not in self._found:
             self._found[key] = calibrate(settings, self.own(), columns)
         return self._found[key]
+
+    def dependence(self, columns: tuple[str, ...]) -> Dependence:
+        """How the reference's rows depend on each other in these columns."""
+        if columns not in self._dependence:
+            self._dependence[columns] = dependence_of(self.own(), columns)
+        return self._dependence[columns]
 
 
 def checked(
@@ -125,6 +133,7 @@ def _upstream(
         roles.features,
         expectations=phrases,
         calibrations=calibrations,
+        dependence=lambda: compared.calibrations.dependence(roles.features),
     )
 
 
