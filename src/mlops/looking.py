@@ -9,15 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, Transient
+from mlops.observation.admission import Admission, unsure_of
 from mlops.observation.held import Held, held
 from mlops.observation.observed import Ledger, Observed, ObservedDataset
 from mlops.observation.settings import substitute
 from mlops.planning.context import (
     APPLIED_FOLDER,
     APPLIED_GOOD,
-    APPLIED_REVISION,
     Options,
-    marked,
     revision_in_force,
 )
 from mlops.resources import Dataset, Experiment, Key, Loaded, MonitoringPolicy, Project, load
@@ -271,14 +270,15 @@ class Looker(Workspace):
         tags = before.tags if before is not None else {}
         self.refuse_twin(snapshot, read.project, tags.get(APPLIED_FOLDER))
         base = revision_in_force(tags)
-        unsure = None if options.refused else _unsure(tags, snapshot.revision, options)
-        refused = options.refused or self._rewritten(base, snapshot.revision, options)
+        unsure = None if options.refused else unsure_of(tags, snapshot.revision, options)
         last = {base: tags.get(APPLIED_GOOD)}
 
         def rules(base: str) -> Rules:
             return self._bases.rules(base, last.get(base), held.project, self._at_hand(base))
 
-        refused = refused or self._unsigned(base, snapshot, read, rules, options)
+        refused = options.refused
+        if refused is None and base is not None:
+            refused = self._admission.refused(base, read, lambda: rules(base).people, options)
         no_pruning = refused or unsure
         desired = replace(read, prune_refused=no_pruning) if no_pruning is not None else read
         observed = self._observe(snapshot, held, ledger, seen.view if seen is not None else None)
@@ -415,89 +415,14 @@ class Looker(Workspace):
         )
 
     @cached_property
+    def _admission(self) -> Admission:
+        return Admission(self.repository, lambda sha: self.project_at(self.snapshot(sha)))
+
+    @cached_property
     def _bases(self) -> Bases:
         from mlops.observation.rules import Bases
 
         return Bases(self.repository, self._read)
-
-    def _unsigned(
-        self,
-        base: str | None,
-        snapshot: Snapshot,
-        read: Desired,
-        rules: Callable[[str], Rules],
-        options: Options,
-    ) -> str | None:
-        """Why the revision is not taken where the one in force says that only signed ones are."""
-        revision = snapshot.revision
-        if base is None or (base == revision and not read.dirty):
-            return None
-        people = rules(base).people
-        if not people.known and revision != options.accept:
-            return (
-                f"{revision[:12]} does not come into force: the Project of {base[:12]}, the revision in force, cannot "
-                "be read, so nobody knows whether it takes only signed ones. Fetch it (git fetch --unshallow), or "
-                f"`mlops reconcile --accept-rewrite` takes {revision[:12]}"
-            )
-        if not people.signed:
-            return None
-        from mlops.approvals.revisions import unsigned
-
-        if read.dirty:
-            why: str | None = "the working tree is not signed"
-        else:
-            if (revision, people.known_by) not in self._signed:
-                self._signed[revision, people.known_by] = unsigned(self.repository, revision, people)
-            why = self._signed[revision, people.known_by]
-        if why is None:
-            return None
-        return (
-            f"{revision[:12]} does not come into force: {why}, and {base[:12]} says `source.verify: signatures`. "
-            "Have an approver sign a commit on top of it (git commit -S --allow-empty)"
-        )
-
-    @cached_property
-    def _signed(self) -> dict[tuple[str, str], str | None]:
-        """Why revisions were found to be not signed, by the keys that counted."""
-        return {}
-
-    def _rewritten(self, base: str | None, revision: str, options: Options) -> str | None:
-        """Why nothing may be pruned: the revision does not descend from the one in force."""
-        if base is None or revision in (base, options.accept) or self.repository.is_ancestor(base, revision):
-            return None
-        if self._follows(base):
-            return None
-        return (
-            f"{revision[:12]} does not descend from {base[:12]}, the revision in force (history was rewritten, or "
-            "this is another branch), so what it lacks does not count as removed; `mlops reconcile "
-            "--accept-rewrite` takes it"
-        )
-
-    def _follows(self, base: str) -> bool:
-        """Whether the Project of the revision in force accepts rewritten history: never the new one's say."""
-        try:
-            project = self.project_at(self.snapshot(base))
-        except MlopsError:
-            return False
-        return project is not None and project.spec.source.rewrites == "follow"
-
-
-def _unsure(tags: Mapping[str, str], revision: str, options: Options) -> str | None:
-    """Why nothing may be pruned and nothing comes into force: somebody edited the mark of what was.
-
-    If the revision is the last good one, the one in force had nothing that it lacks; of any other that is not known.
-    """
-    marks = [tag for tag in (APPLIED_REVISION, APPLIED_GOOD) if tag in tags]
-    if not marks or marked(tags, APPLIED_REVISION):
-        return None
-    if revision in (marked(tags, APPLIED_GOOD), options.accept):
-        return None
-    found = repr(tags[APPLIED_REVISION][:80]) if APPLIED_REVISION in tags else "gone"
-    return (
-        f"the tag {APPLIED_REVISION} was edited by hand (it is {found}), so what {revision[:12]} lacks does not count "
-        "as removed; write the sha of the revision in force there, or `mlops reconcile --accept-rewrite` takes "
-        f"{revision[:12]}"
-    )
 
 
 def read_revision(snapshot: Snapshot, held: Held) -> Desired:

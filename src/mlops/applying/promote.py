@@ -19,9 +19,10 @@ from mlops.approvals import Decision, as_before
 from mlops.errors import Stalled
 from mlops.observation.observed import ObservedVersion
 from mlops.planning.authority import approval_block
+from mlops.planning.canonical import canonical, sha256_of
 from mlops.planning.context import DIGEST_TAG, VERSION_TAG
 from mlops.planning.gates import GateResult
-from mlops.planning.plan import Step, canonical, sha256_of
+from mlops.planning.plan import Step
 from mlops.planning.runs import DATASET_DIGEST, FINGERPRINT
 from mlops.planning.stays import HISTORY_LIMIT, History, Stay, base_tag, history
 from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias, TakeAliasAway

@@ -15,7 +15,8 @@ from typing import Final, assert_never
 
 from mlops.applying.outcomes import Blocked, Done, Failed, Left, Outcome
 from mlops.errors import Stalled, Transient
-from mlops.planning.plan import Plan, Step, sha256_of
+from mlops.planning.canonical import sha256_of
+from mlops.planning.plan import Plan, Step
 from mlops.state.lease import LeaseLost
 
 FIRST: Final = 10.0  # seconds

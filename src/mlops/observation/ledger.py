@@ -11,9 +11,9 @@ from typing import Final, Protocol
 
 from mlops.observation.moved import covers, read_moved, without_late_metrics
 from mlops.observation.observed import Ledger
+from mlops.planning.canonical import sha256_of
 from mlops.planning.context import ARCHIVED_TAG, RESOURCE_TAG
 from mlops.planning.desired import Desired
-from mlops.planning.plan import sha256_of
 from mlops.resources import Key, Model, ModelVersion, Resource
 from mlops.tracking import Marks, Tracker
 from mlops.tracking.marks import UNSURE

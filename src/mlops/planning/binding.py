@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from mlops.planning.canonical import canonical, sha256_of
 from mlops.planning.context import BOUND_TAG, DIGEST_TAG, REVISION_TAG
-from mlops.planning.plan import canonical, sha256_of
 from mlops.planning.runs import FINGERPRINT
 
 _CHECK: Final = "check"

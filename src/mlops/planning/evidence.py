@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from mlops.planning.plan import canonical, sha256_of
+from mlops.planning.canonical import canonical, sha256_of
 
 EVALUATOR: Final = 1  # raise it when the same model and data would be judged differently
 PREFIX: Final = "mlops.evaluation."

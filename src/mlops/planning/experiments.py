@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from mlops.observation.observed import ObservedDataset
+from mlops.planning.canonical import sha256_of
 from mlops.planning.conditions import Assessment, Condition, assess
 from mlops.planning.context import (
     ARCHIVED_TAG,
@@ -17,7 +18,7 @@ from mlops.planning.context import (
     RESOURCE_TAG,
     Context,
 )
-from mlops.planning.plan import Action, Block, Change, Step, sha256_of
+from mlops.planning.plan import Action, Block, Change, Step
 from mlops.planning.reasons import why_train
 from mlops.planning.runs import DATASET_DIGEST, MESSAGE, TrialState, best
 from mlops.planning.trials import trials

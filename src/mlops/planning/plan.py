@@ -6,13 +6,12 @@ always plans again from the same revision and compares digests, so nothing is re
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+from mlops.planning.canonical import sha256_of
 from mlops.planning.work import Work
 
 UNKNOWN: Final = "(known after apply)"
@@ -31,19 +30,6 @@ Action = Literal[
     "delete",
     "propose",
 ]
-
-
-_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text on any machine."""
-    return _ENCODER.encode(value)
-
-
-def sha256_of(value: Any) -> str:
-    """Hex SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

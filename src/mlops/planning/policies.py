@@ -10,9 +10,10 @@ from mlops.notifying.rows import Standing
 from mlops.observation.observed import ObservedDataset, ObservedVersion
 from mlops.observation.policies import ObservedPolicy, PolicyAction, PolicyRecord
 from mlops.planning import cases
+from mlops.planning.canonical import sha256_of
 from mlops.planning.conditions import Assessment, Condition, Truth, assess
 from mlops.planning.context import VERSION_TAG, Context
-from mlops.planning.plan import UNKNOWN, Block, Change, Step, sha256_of
+from mlops.planning.plan import UNKNOWN, Block, Change, Step
 from mlops.planning.stays import Stay
 from mlops.planning.work import MonitorPolicy, MoveAlias, ProposeChange
 from mlops.resources import Key, ModelVersion, MonitoringPolicy, Notifier

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from mlops.observation.observed import ObservedRun
+from mlops.planning.canonical import sha256_of
 from mlops.planning.desired import Code
-from mlops.planning.plan import sha256_of
 from mlops.planning.runs import CODE, DATASET_DIGEST, ENVIRONMENT, is_finished
 from mlops.planning.trials import mlflow_text
 from mlops.planning.work import Trial

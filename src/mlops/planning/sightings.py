@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mlops.planning.canonical import sha256_of
 from mlops.planning.context import APPLIED_REVISION, RESOURCE_TAG, Context
-from mlops.planning.plan import Block, Step, sha256_of
+from mlops.planning.plan import Block, Step
 from mlops.planning.runs import OUTCOME
 from mlops.resources import Dataset, Experiment, Key, Model, ModelVersion, Promotion, Stage
 

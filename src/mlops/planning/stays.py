@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from mlops.planning.plan import canonical
+from mlops.planning.canonical import canonical
 
 MOST_REMEMBERED: Final = 16_384  # records of stays, of about a kilobyte
 HISTORY_LIMIT: Final = 4500  # characters; registries allow 5,000 in a tag

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlops.observation.observed import ObservedDataset
+from mlops.planning.canonical import sha256_of
 from mlops.planning.desired import Code
-from mlops.planning.plan import sha256_of
 from mlops.planning.work import Scalar, Trial, TrialData
 from mlops.resources import Experiment
 
