@@ -1,16 +1,19 @@
 """False alarms and power of drift checks, simulated: the real checks and decisions on summaries of drawn bin counts.
 
-`python benchmarks/sim_monitoring.py` writes docs/monitoring-power.md in some minutes; `--quick` prints a small one.
-A policy watches 50 columns of independent normal values and fires when 2 of 3 windows violate, the newest among them.
+`python benchmarks/sim_monitoring.py` writes its table into docs/monitoring.md in some minutes; `--quick` prints a small
+one, `--only PART` the rows of which the first column has this part. A policy watches 50 columns of independent normal
+values and fires when 2 of 3 windows violate, the newest among them.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +30,24 @@ from mlops.monitoring.summaries.plans import NumericPlan, Plan
 from mlops.monitoring.summaries.windowed import Group, WindowSummary
 from mlops.monitoring.verdicts import Evaluation
 
-COLUMNS, WINDOWS, BINS = 50, 30, 128
+COLUMNS, WINDOWS, BINS, CATEGORIES = 50, 30, 128, 8
 SHIFTED_WINDOWS = 10
 MEMORY = 0.7  # of a row of the one before: AR(1)
-_EDGES = ndtri(np.arange(1, BINS) / BINS)
 _NAMES = [f"x{place:02}" for place in range(COLUMNS)]
-_PLAN = Plan({name: NumericPlan(name, "double", _EDGES) for name in _NAMES})
 _UNIT = 1 << 1074
-PAGE = Path(__file__).parent.parent / "docs" / "monitoring-power.md"
+PAGE = Path(__file__).parent.parent / "docs" / "monitoring.md"
+_PART = re.compile(r"(?<=<!-- power -->\n).*?(?=<!-- /power -->)", re.DOTALL)
 
 Counts = NDArray[np.int64]
-Draw = Callable[[np.random.Generator, int, float], Counts]
+Draw = Callable[[np.random.Generator, int, float, int], Counts]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Data and a check: the detector, rows of a window and of the reference, how rows are drawn, how thresholds are."""
+    """Data and a check: the detector, rows of a window and of the reference, how rows are drawn, how thresholds are.
+
+    `bins` equally probable ones: as many as a column of numbers has, or a few that stand for categories.
+    """
 
     title: str
     numeric: str
@@ -52,39 +57,50 @@ class Setting:
     calibrated: bool = False
     policies: int = 1_000
     shifted: int = 100
+    bins: int = BINS
 
 
-def independent(random: np.random.Generator, rows: int, shift: float) -> Counts:
+@cache
+def _edges(bins: int) -> NDArray[np.float64]:
+    return ndtri(np.arange(1, bins) / bins)  # type: ignore[no-any-return]
+
+
+@cache
+def _plan(bins: int) -> Plan:
+    return Plan({name: NumericPlan(name, "double", _edges(bins)) for name in _NAMES})
+
+
+def independent(random: np.random.Generator, rows: int, shift: float, bins: int = BINS) -> Counts:
     """Counts (columns, bins) of so many independent rows, the first column's mean moved by `shift` deviations."""
-    counts = random.multinomial(rows, np.full(BINS, 1 / BINS), COLUMNS)
+    counts = random.multinomial(rows, np.full(bins, 1 / bins), COLUMNS)
     if shift:
-        shares = np.diff(np.concatenate(([0.0], ndtr(_EDGES - shift), [1.0])))
+        shares = np.diff(np.concatenate(([0.0], ndtr(_edges(bins) - shift), [1.0])))
         counts[0] = random.multinomial(rows, shares)
     return counts
 
 
-def with_memory(random: np.random.Generator, rows: int, shift: float) -> Counts:
+def with_memory(random: np.random.Generator, rows: int, shift: float, bins: int = BINS) -> Counts:
     """The same of rows that are alike when they are neighbours."""
     noise = random.normal(0.0, np.sqrt(1 - MEMORY**2), (COLUMNS, rows))
     start = MEMORY * random.normal(size=(COLUMNS, 1))
     values, _ = lfilter([1.0], [1.0, -MEMORY], noise, axis=1, zi=start)
     values[0] += shift
-    bins = np.minimum((ndtr(values) * BINS).astype(np.int64), BINS - 1)
-    flat = bins + np.arange(COLUMNS)[:, None] * BINS
-    return np.bincount(flat.ravel(), minlength=COLUMNS * BINS).reshape(COLUMNS, BINS)
+    places = np.minimum((ndtr(values) * bins).astype(np.int64), bins - 1)
+    flat = places + np.arange(COLUMNS)[:, None] * bins
+    return np.bincount(flat.ravel(), minlength=COLUMNS * bins).reshape(COLUMNS, bins)
 
 
 def summary(counts: Counts) -> WindowSummary:
     """What is kept of standard normal columns with these counts."""
-    columns = {}
+    columns, whole = {}, _plan(counts.shape[1])
     for name, bins in zip(_NAMES, counts, strict=True):
-        plan = _PLAN.columns[name]
+        plan = whole.columns[name]
         assert isinstance(plan, NumericPlan)
         rows = int(bins.sum())
         columns[name] = NumericSummary(
             plan, rows, 0, 0, 0, 0, 0, rows // 2, -4.0, 4.0, 0, rows * _UNIT, bins, EMPTY, {"double": rows}
         )
-    return WindowSummary(_PLAN, Group(int(counts[0].sum()), columns))
+    return WindowSummary(whole, Group(int(counts[0].sum()), columns))
 
 
 def fires(setting: Setting, seed: int, windows: int, shift: float) -> tuple[int | None, int]:
@@ -92,14 +108,17 @@ def fires(setting: Setting, seed: int, windows: int, shift: float) -> tuple[int 
     name = zlib.crc32(setting.title.encode())
     random = np.random.default_rng([name, seed, int(shift * 1000)])
     check = DriftSettings("inputs", numeric=setting.numeric, min_rows=100)
-    parts = [setting.draw(random, setting.rows, 0.0) for _ in range(setting.reference // setting.rows)]
+    parts = [
+        setting.draw(random, setting.rows, 0.0, setting.bins)
+        for _ in range(setting.reference // setting.rows)
+    ]
     calibrations: Calibrations | None = None
     if setting.calibrated:
         calibrations = calibrate(check, [summary(part) for part in parts])
     reference = summary(np.sum(parts, axis=0))
     evaluations = []
     for start in range(windows):
-        window = summary(setting.draw(random, setting.rows, shift))
+        window = summary(setting.draw(random, setting.rows, shift, setting.bins))
         found = data_drift(check, reference, window, calibrations=calibrations)
         evaluations.append(Evaluation(start, start + 1, setting.rows, found.verdict, (found,), f"{start}", 0))
     decided = fold(Settings("policy", (Check("inputs"),)), Watched("1"), evaluations)
@@ -107,20 +126,30 @@ def fires(setting: Setting, seed: int, windows: int, shift: float) -> tuple[int 
     return min(fired, default=None), sum(one.verdict == "violated" for one in evaluations)
 
 
-SETTINGS = (
-    Setting("independent rows, `psi`", "psi", 1_000, 10_000, independent, shifted=30),
-    Setting("independent rows, `ks`", "ks", 1_000, 10_000, independent, policies=100, shifted=30),
-    Setting(
-        "independent rows, `wasserstein`", "wasserstein", 1_000, 10_000, independent, policies=100, shifted=30
-    ),
-    Setting("AR(1) rows, `ks`, fixed thresholds", "ks", 1_000, 30_000, with_memory, policies=10, shifted=10),
-    Setting("AR(1) rows, `ks`, `calibrated`", "ks", 1_000, 30_000, with_memory, True, 100, 15),
-    Setting("AR(1) rows, `psi`, `calibrated`", "psi", 1_000, 30_000, with_memory, True, 20, 5),
-)
+def _settings() -> Iterator[Setting]:
+    """All rows of the table. Where nothing fires the rows of a policy cost most, so that they are fewer."""
+    numbers, categories = ("psi", "ks", "wasserstein"), ("jensenShannon", "chiSquare", "totalVariation")
+    for name in (*numbers, *categories):
+        of = "" if name in numbers else f" of {CATEGORIES} categories"
+        bins = BINS if name in numbers else CATEGORIES
+        policies = 1_000 if name == "psi" else 100 if name in numbers else 60
+        known = Setting("", name, 1_000, 10_000, independent, policies=policies, bins=bins)
+        yield replace(known, title=f"independent rows{of}, `{name}`", shifted=30 if name in numbers else 15)
+        known = replace(known, reference=30_000, draw=with_memory)
+        policies = 40 if name == "psi" else 10
+        yield replace(
+            known, title=f"AR(1) rows{of}, `{name}`, fixed thresholds", policies=policies, shifted=10
+        )
+        policies, shifted = {"psi": (20, 5), "ks": (100, 15)}.get(name, (12, 4))
+        title = f"AR(1) rows{of}, `{name}`, `calibrated`"
+        yield replace(known, title=title, calibrated=True, policies=policies, shifted=shifted)
+
+
+SETTINGS = tuple(_settings())
 SHIFTS = (0.1, 0.25, 0.5)
 
 
-def table(quick: bool) -> str:
+def table(quick: bool, only: str) -> str:
     """The page's table: one row a setting."""
     lines = [
         "| data and detector | policies without drift | that fired | windows violated | "
@@ -129,6 +158,8 @@ def table(quick: bool) -> str:
         "|---|---|---|---|" + "---|" * len(SHIFTS),
     ]
     for setting in SETTINGS:
+        if only not in setting.title:
+            continue
         policies, shifted = (
             (max(2, setting.policies // 200), 2) if quick else (setting.policies, setting.shifted)
         )
@@ -146,38 +177,17 @@ def table(quick: bool) -> str:
     return "\n".join(lines)
 
 
-def page(rows: str) -> str:
-    """docs/monitoring-power.md."""
-    independent_rows = round(1_000 * (1 - MEMORY) / (1 + MEMORY))
-    return f"""# How often monitoring alarms, and how much it sees
-
-Simulated by `python benchmarks/sim_monitoring.py` with the checks and decisions that the daemon runs: a policy over
-{COLUMNS} independent normal columns, {WINDOWS} windows of 1,000 rows, default thresholds, `decide: {{fire: 2 of 3}}`.
-The reference has 10 windows of independent rows, or 30 of rows with memory: AR(1), {MEMORY} of each row is the one
-before, and 1,000 such rows say as much of a mean as {independent_rows} independent ones.
-
-The last columns are policies where **one** of the {COLUMNS} columns moved by so many of its standard deviations: how
-many of them fired within {SHIFTED_WINDOWS} windows, and in which window half of those had (the second is the first
-possible).
-
-{rows}
-
-How to read it: the threshold of an effect is what a shift has to reach, whatever the number of rows; p-values keep
-chance out. `psi` 0.2 is a shift of about 0.45 σ, `ks` 0.1 of 0.25 σ, `wasserstein` 0.1 of 0.1 σ. Chance alone takes
-`wasserstein` over a threshold that low in windows of 1,000 rows; its own p-value keeps that quiet, and larger
-windows see smaller shifts. Where rows have memory p-values do not hold: fixed
-thresholds then alarm without any drift, and `thresholds: calibrated` asks for what the reference's own windows never
-did, which costs power.
-"""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few policies; prints, and writes nothing")
-    quick = parser.parse_args().quick
-    rows = table(quick)
-    if not quick:
-        PAGE.write_text(page(rows), encoding="utf-8")
+    parser.add_argument(
+        "--only", default="", metavar="PART", help="only these rows; prints, and writes nothing"
+    )
+    given = parser.parse_args()
+    rows = table(given.quick, given.only)
+    if not given.quick and not given.only:
+        page = PAGE.read_text("utf-8")
+        PAGE.write_text(_PART.sub(lambda _: f"{rows}\n", page), "utf-8")
 
 
 if __name__ == "__main__":

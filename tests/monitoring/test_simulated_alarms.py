@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 from sim_monitoring import SETTINGS, fires, independent, with_memory
 
+BY_TITLE = {one.title: one for one in SETTINGS}
 
-@pytest.mark.parametrize("place", [0, 1, 4])
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "independent rows, `psi`",
+        "independent rows, `ks`",
+        "independent rows of 8 categories, `jensenShannon`",
+        "AR(1) rows, `ks`, `calibrated`",
+    ],
+)
 def test_default_and_calibrated_checks_are_quiet_without_drift_and_see_a_column_that_moved(
-    place: int,
+    title: str,
 ) -> None:
-    setting = SETTINGS[place]
+    setting = BY_TITLE[title]
     for seed in range(3):
         assert fires(setting, seed, 8, 0.0)[0] is None
     assert fires(setting, 0, 3, 1.0) == (2, 3)
@@ -20,7 +30,7 @@ def test_default_and_calibrated_checks_are_quiet_without_drift_and_see_a_column_
 def test_wasserstein_is_quiet_where_chance_takes_it_over_its_threshold_and_sees_a_quarter_of_a_deviation() -> (
     None
 ):
-    setting = SETTINGS[2]
+    setting = BY_TITLE["independent rows, `wasserstein`"]
     assert fires(setting, 17, 12, 0.0) == (
         None,
         0,
@@ -29,7 +39,7 @@ def test_wasserstein_is_quiet_where_chance_takes_it_over_its_threshold_and_sees_
 
 
 def test_fixed_thresholds_alarm_on_rows_with_memory() -> None:
-    assert fires(SETTINGS[3], 0, 4, 0.0)[0] is not None
+    assert fires(BY_TITLE["AR(1) rows, `ks`, fixed thresholds"], 0, 4, 0.0)[0] is not None
 
 
 def test_drawn_counts_are_of_normal_columns_of_which_the_first_moved() -> None:
