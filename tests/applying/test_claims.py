@@ -47,3 +47,26 @@ def test_who_writes_finds_a_thread_however_many_jobs_elsewhere_are_waited_for() 
     steps = [*(train(n) for n in range(WORKERS + 1)), bind]
     outcomes = walk(steps, execute, lambda step: claims(world, step))
     assert set(outcomes.values()) == {Done()}
+
+
+def test_versions_of_one_model_are_bound_one_after_the_other_in_the_plan_s_order() -> None:
+    def bind(model: str, name: str) -> Step:
+        return Step(name, f"ModelVersion/{name}", "bind", "a test", BindVersion(name, model, None, "run"))
+
+    both = threading.Barrier(2)
+    began: list[str] = []
+    under_way: list[str] = []
+
+    def execute(step: Step) -> Outcome:
+        assert step.id[0] not in under_way
+        under_way.append(step.id[0])
+        began.append(step.id)
+        both.wait(PATIENCE)  # for the other model's
+        under_way.remove(step.id[0])
+        return Done()
+
+    steps = [bind("m", "m-2"), bind("m", "m-10"), bind("n", "n-2"), bind("n", "n-10")]
+    outcomes = walk(steps, execute, lambda step: claims(SimpleNamespace(), step))  # type: ignore[arg-type]
+    assert set(outcomes.values()) == {Done()}
+    assert [name for name in began if name[0] == "m"] == ["m-2", "m-10"]
+    assert [name for name in began if name[0] == "n"] == ["n-2", "n-10"]

@@ -356,6 +356,15 @@ def test_a_bound_version_is_never_bound_again(applied: GitProject, capsys: Any) 
     assert "declare a new ModelVersion" in capsys.readouterr().err
 
 
+def test_mlflow_s_numbers_grow_with_the_versions_of_a_model(project: GitProject) -> None:
+    numbers = ["1.10.0", "1.9.0", "1.0.0-rc.1", "1.0.0"]
+    project.declare([*lifecycle()[:3], *map(version, numbers)])
+    project.commit("four versions at once")
+    assert project.run("apply") == 0
+    found = sorted(project.client.search_model_versions("name='m'"), key=lambda one: int(one.version))
+    assert [one.tags["mlops.version"] for one in found] == ["1.0.0-rc.1", "1.0.0", "1.9.0", "1.10.0"]
+
+
 def test_gates_without_their_evidence_and_missing_approvals_block(applied: GitProject, capsys: Any) -> None:
     gates = [{"soak": "24h"}, {"signature": True}, {"metric": {"name": "rmse", "max": 1}}]
     approvals = {"required": 1, "from": ["leads"]}

@@ -248,5 +248,7 @@ def claims(world: World, step: Step) -> Claims:
             return (Claim("evaluating models", 1, EVALUATING),)
         case MonitorPolicy() | ProposeChange():
             return (Claim("monitoring", 1, 1),)  # one policy at a time uses all processors
+        case BindVersion(registered_name=model):  # one at a time, so that MLflow numbers them in their order
+            return Claim("ledger", 1, WRITERS), Claim(f"versions of {model}", 1, 1)
         case _:
             return (Claim("ledger", 1, WRITERS),)

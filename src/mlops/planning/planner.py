@@ -1,8 +1,8 @@
 """Planning: a revision and a picture of what is go in, a frozen plan comes out. Nothing is written or run.
 
-Resources are taken in the order of the graph (datasets, experiments, models, versions, promotions by the
-depth of their stage), then what git no longer declares. One comparator orders everything, so the same
-inputs give byte-equal plans whatever the order of files, keys or workers.
+Resources are taken in the order of the graph (datasets, experiments, models, versions by their number,
+promotions by the depth of their stage), then what git no longer declares. One comparator orders everything,
+so the same inputs give byte-equal plans whatever the order of files, keys or workers.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from mlops.resources import (
     Promotion,
     Resource,
     Stage,
+    semver_key,
 )
 
 KIND_ORDER: Final = (
@@ -219,9 +220,15 @@ def _blocked(made: Assessment, blocks: tuple[Block, ...]) -> Assessment:
     )
 
 
-def _order(resource: Resource, depth: Mapping[str, int]) -> tuple[int, int, str]:
-    stage = depth.get(resource.spec.stage, 0) if isinstance(resource, Promotion) else 0
-    return KIND_ORDER.index(resource.kind), stage, resource.metadata.name
+def _order(resource: Resource, depth: Mapping[str, int]) -> tuple[object, ...]:
+    kind, name = KIND_ORDER.index(resource.kind), resource.metadata.name
+    match resource:
+        case Promotion():
+            return kind, depth.get(resource.spec.stage, 0), name
+        case ModelVersion():  # they are bound in this order, so that MLflow's numbers grow with the versions
+            return kind, resource.spec.model, semver_key(resource.spec.version), name
+        case _:
+            return kind, name
 
 
 def _stage_depths(desired: Desired) -> dict[str, int]:
