@@ -102,6 +102,21 @@ def sets() -> Iterator[tuple[str, pd.DataFrame]]:
     yield "weather", pd.read_csv(WEATHER / "seattle-weather.csv").drop(columns="date")
 
 
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "iris", "digits"])
+def test_other_classes_drift(tmp_path: Path, name: str) -> None:
+    """A reference of some classes, and windows of the others: benign and malignant, other growers, species, digits."""
+    frame = getattr(datasets, f"load_{name}")(as_frame=True).frame.sample(frac=1, random_state=1)
+    first = frame["target"] < frame["target"].median()
+    before, after = (part.drop(columns="target") for part in (frame[first], frame[~first]))
+    half = len(before) // 2
+    size = min(100, half, len(after))
+    policy = {"window": {"rows": size, "minRows": 25}, "checks": [INPUTS]}
+    same = watched(tmp_path / "same", before[:-half], before[-half:], **policy)
+    assert set(same.verdicts("inputs")) == {"quiet"}
+    others = watched(tmp_path / "others", before[:-half], after, **policy)
+    assert set(others.verdicts("inputs")) == {"violated"}
+
+
 @pytest.mark.parametrize(("name", "frame"), list(sets()))
 def test_rows_in_the_order_of_a_column_drift(tmp_path: Path, name: str, frame: pd.DataFrame) -> None:
     ordered = frame.sort_values(frame.select_dtypes("number").columns[0], kind="stable")
