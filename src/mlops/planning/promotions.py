@@ -12,7 +12,7 @@ from mlops.planning.context import DIGEST_TAG, VERSION_TAG, Context
 from mlops.planning.gates import GateResult, gate_block
 from mlops.planning.judging import as_promoted, judge
 from mlops.planning.plan import UNKNOWN, Action, Block, Change, Step
-from mlops.planning.stays import History, base_tag, history, lasting
+from mlops.planning.stays import History, Stay, base_tag, history, lasting
 from mlops.planning.work import MoveAlias, RememberBase, RestoreAlias
 from mlops.resources import Key, ModelVersion, Promotion, Stage
 
@@ -83,7 +83,7 @@ def _standing(
     gates = as_promoted(context, resource, stage, bound, past)
     status["gates"] = [gate.to_json() for gate in gates]
     in_sync = Condition("InSync", "False" if changes else "True", "AliasMoved" if changes else "InSync")
-    conditions = (in_sync, *(_standing_conditions(gates)))
+    conditions = (in_sync, *_standing_conditions(gates, stay))
     message = f"{alias} → v{bound.number} ({target.spec.version})"
     if resource.spec.suspend or stage.spec.suspend:
         return assess(key, conditions=conditions, status=status, suspended=True)
@@ -137,10 +137,12 @@ def others_open(context: Context, bound: ObservedVersion, stage: str) -> list[Ob
     ]
 
 
-def _standing_conditions(gates: tuple[GateResult, ...]) -> tuple[Condition, Condition]:
+def _standing_conditions(gates: tuple[GateResult, ...], stay: Stay | None) -> tuple[Condition, Condition]:
+    who = ", ".join(row.get("who", "") for row in stay.approved_by) if stay is not None else ""
+    passed = f"{len(gates)} gate{'' if len(gates) == 1 else 's'}"
     return (
-        Condition("GatesPassed", "True", "PassedWhenPromoted", f"{len(gates)} gates"),
-        Condition("Approved", "True", "ApprovedWhenPromoted"),
+        Condition("GatesPassed", "True", "PassedWhenPromoted", passed),
+        Condition("Approved", "True", "ApprovedWhenPromoted", f"by {who}" if who else "none required"),
     )
 
 
