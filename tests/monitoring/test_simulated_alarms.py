@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sim_monitoring import SETTINGS, fires, independent, with_memory
+from sim_monitoring import PAGE, SETTINGS, fires, independent, with_memory
 
 BY_TITLE = {one.title: one for one in SETTINGS}
 
@@ -51,3 +51,9 @@ def test_drawn_counts_are_of_normal_columns_of_which_the_first_moved() -> None:
         upper = counts @ middle / 4_000
         assert upper[0] == pytest.approx(0.691, abs=0.06)
         assert upper[1:].mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_page_tells_of_every_setting_as_many_policies_as_are_simulated() -> None:
+    table = PAGE.read_text("utf-8").split("<!-- power -->\n")[1].split("<!-- /power -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in table.splitlines()[2:]]
+    assert rows == [[one.title, f"{one.policies:,}"] for one in SETTINGS]
