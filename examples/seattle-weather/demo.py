@@ -19,10 +19,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import NoReturn
 
 EXAMPLE = Path(__file__).resolve().parent
-MARK = ".made-by-the-demo"
+sys.path.insert(0, str(EXAMPLE.parent))
+
+from narrated import Folder, colour, fresh, say, show, surroundings  # noqa: E402
+
 STORE = "sqlite:///.mlops/mlflow.db"
 BY_HAND = f"""
 import mlflow
@@ -44,22 +46,6 @@ REPORT = "report.html"
 PROPOSED = "mlops/promotion/seattle-weather-production/1.2.0"
 MADE = (".mlops", "arrived", "record", "scored", REPORT)  # by whoever ran the example where it lies
 PATIENCE = 300  # seconds for the daemon to say what it is waited for
-
-
-def colour(code: str, text: str) -> str:
-    """`text` in an ANSI colour if a person looks at it."""
-    shown = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return f"\033[{code}m{text}\033[0m" if shown else text
-
-
-def say(text: str) -> None:
-    """A line or two between two commands."""
-    print(f"\n{colour('36', text.strip())}", flush=True)
-
-
-def show(command: str) -> None:
-    """The command that is run now, as a person would have typed it."""
-    print(f"\n{colour('1;32', '$')} {colour('1', command)}", flush=True)
 
 
 class Letterbox:
@@ -88,36 +74,21 @@ class Letterbox:
         self._server.server_close()
 
 
-class Session:
-    """A folder, and the commands that are run in it."""
+class Session(Folder):
+    """The folder of the project, its daemon, and the mail of its team."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        tools = Path(sys.executable).parent
-        # A surrounding git hook or GIT_DIR must not redirect the demo's git to another repository.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    def __init__(self, path: Path) -> None:
         self.team = Letterbox()
-        self.environment = inherited | {
-            "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', '')}",
-            "WEATHER_TEAM": self.team.url,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        }
+        told = {"WEATHER_TEAM": self.team.url, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        super().__init__(path, surroundings() | told)
         self.daemon: subprocess.Popen[bytes] | None = None
         self._log, self._seen = "", 0
-
-    def run(self, *command: str, expect: int = 0) -> None:
-        """Print a command and run it with its output going straight through; stop the demo if it ends otherwise."""
-        show(shlex.join(command))
-        done = subprocess.run(self._found(command), cwd=self.folder, env=self.environment, check=False)
-        if done.returncode != expect:
-            self._failed(shlex.join(command), done.returncode or 1)
 
     def read_mail(self) -> None:
         """Print what the team was told since."""
         letters = self.team.letters
         if not letters:
-            self._failed("waiting for an alert", 1)
+            self.failed("waiting for an alert", 1)
         while letters:
             letter = letters.pop(0)
             kept = [line for line in letter["message"].splitlines() if line.startswith(("- ", "Note: "))]
@@ -131,8 +102,8 @@ class Session:
         show("mlops daemon &")
         ours, theirs = pty.openpty()
         self.daemon = subprocess.Popen(
-            self._found(("mlops", "daemon")),
-            cwd=self.folder,
+            self.found(("mlops", "daemon")),
+            cwd=self.path,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=theirs,
@@ -147,7 +118,7 @@ class Session:
         deadline = time.monotonic() + PATIENCE
         while (at := self._log.find(said, self._seen)) < 0:
             if self.daemon is None or self.daemon.poll() is not None or time.monotonic() > deadline:
-                self._failed(f"mlops daemon, which was to say {said!r},", 1)
+                self.failed(f"mlops daemon, which was to say {said!r},", 1)
             time.sleep(0.05)
         self._seen = at + len(said)
 
@@ -159,7 +130,7 @@ class Session:
         code = self.daemon.wait(PATIENCE)
         self.daemon = None
         if code != (-number if number == signal.SIGKILL else 0):
-            self._failed("mlops daemon", code or 1)
+            self.failed("mlops daemon", code or 1)
 
     def close(self) -> None:
         """Leave no daemon behind, however the demo ends."""
@@ -168,51 +139,11 @@ class Session:
             self.daemon.wait()
         self.team.close()
 
-    def _found(self, command: tuple[str, ...]) -> list[str]:
-        program = shutil.which(command[0], path=self.environment["PATH"])
-        if program is None:
-            sys.exit(f"{command[0]} is not installed. `make install` in the checkout installs mlops.")
-        return [program, *command[1:]]
-
     def _pass_on(self, terminal: int) -> None:
         with open(terminal, encoding="utf-8", errors="replace") as lines, contextlib.suppress(OSError):
             for line in lines:  # Linux ends a terminal that nobody has open any more with an error
                 print(colour("2", f"┆ {line.rstrip()}"), flush=True)
                 self._log += line
-
-    def _failed(self, what: str, code: int) -> NoReturn:
-        print(f"\n{what} ended with {code}: the demo stops here.", file=sys.stderr)
-        sys.exit(code if code > 0 else 128 - code)
-
-    def edit(self, name: str, old: str, new: str) -> None:
-        """Replace `old` by `new` in a file of the folder; `old` has to be there."""
-        file = self.folder / name
-        text = file.read_text(encoding="utf-8")
-        if old not in text:
-            sys.exit(f"{file} does not hold {old!r}. Start from an unchanged copy of the example.")
-        file.write_text(text.replace(old, new), encoding="utf-8")
-
-    def append(self, name: str, text: str) -> None:
-        """Write `text` at the end of a file of the folder."""
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(text)
-
-    def commit(self, message: str) -> None:
-        """Show what was changed, and commit it."""
-        self.run("git", "--no-pager", "diff", "-U0")
-        self.run("git", "commit", "--quiet", "--all", "--message", message)
-
-
-def fresh(home: Path) -> Path:
-    """An empty folder for the project in `home`, which is replaced only if the demo made it."""
-    if home.exists():
-        ours = home.is_dir() and not home.is_symlink()
-        if not ours or (any(home.iterdir()) and not (home / MARK).is_file()):
-            sys.exit(f"{home} was not made by the demo. Remove it yourself, or name another folder.")
-        shutil.rmtree(home)
-    home.mkdir(parents=True)
-    (home / MARK).write_text("The demo replaces this folder when it is run again.\n", encoding="utf-8")
-    return home / "seattle-weather"
 
 
 def tell(session: Session) -> None:
@@ -389,7 +320,7 @@ def main() -> None:
         sys.exit("One folder at most. `--help` says more.")
     began = time.monotonic()
     home = Path(sys.argv[1]) if len(sys.argv) == 2 else EXAMPLE.parents[1] / "demo-run"
-    project = fresh(home.absolute())
+    project = fresh(home.absolute()) / EXAMPLE.name
     shutil.copytree(EXAMPLE, project, ignore=shutil.ignore_patterns("demo.py", "__pycache__", *MADE))
     print(colour("1", f"Seattle weather, in {project}"), flush=True)
     with contextlib.closing(Session(project)) as session:
