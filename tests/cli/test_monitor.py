@@ -104,6 +104,7 @@ def test_a_policy_can_be_replayed_before_it_is_committed(watched: GitProject, ml
     assert ran.out.startswith(
         "MonitoringPolicy/watch at the working tree: 2 windows, 0 firings, 0 proposals\n"
     )
+    assert "before the promotion" not in ran.out  # it is the past that is replayed
 
 
 def test_a_time_that_is_none_and_a_span_that_is_none_are_refused(watched: GitProject, mlops: Mlops) -> None:
@@ -131,6 +132,7 @@ def test_a_dry_run_exits_by_its_own_evaluation_and_writes_nothing(watched: GitPr
     ran = mlops("monitor", "run", "--dry-run", "--fail-on", "violated", cwd=watched.root)
     assert ran.code == 2
     assert ran.out.startswith("MonitoringPolicy/watch  Degraded  inputs fired\nwatches 1.0.0 of m in prod\n")
+    assert "all of these windows ended before the promotion" in ran.out
     assert mlops("monitor", "run", "--dry-run", cwd=watched.root).code == 0
     assert mlops("monitor", "status", "watch", "-o", "json", cwd=watched.root).out == before.out
 

@@ -152,7 +152,7 @@ def backtest(
             windows = part.of(replayed.windows)
             title = f"{one.key} at {_shown(view)}{', in force' if view is base and not against else ''}"
             print_lines([(f"{title}: {counted(replayed, windows)}", "bold")])
-            print_evaluated(one, replayed, windows)
+            print_evaluated(one, replayed, windows, replayed=True)
     return 1 if problem is not None else 0
 
 

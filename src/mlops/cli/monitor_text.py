@@ -47,9 +47,12 @@ def print_head(resource: MonitoringPolicy, verdict: str, message: str, version: 
     )
 
 
-def print_evaluated(resource: MonitoringPolicy, found: Evaluated, windows: Sequence[Window]) -> None:
-    """`windows` of an evaluation with what fired, and what came of those."""
-    _print_windows(resource, windows, found.decision, found.watching.promoted_at)
+def print_evaluated(
+    resource: MonitoringPolicy, found: Evaluated, windows: Sequence[Window], *, replayed: bool = False
+) -> None:
+    """`windows` of an evaluation with what fired, and what came of those; `replayed`: as if there had always been the
+    version that is watched."""
+    _print_windows(resource, windows, found.decision, None if replayed else found.watching.promoted_at)
     starts = {window.evaluation.start for window in windows}
     _print_actions(resource, [one.to_json() for one in found.record.actions if one.window in starts])
 
