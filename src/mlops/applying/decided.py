@@ -160,6 +160,7 @@ def restore(state: State, tracker: Tracker, project: str, resource: MonitoringPo
         record,
         seen="restored",  # it was evaluated before, and is to be looked at again
         version=version,
+        promoted=kept.promoted,
         actions=tuple(
             sorted(_restored(kept.decided.values()), key=lambda action: (action.window, action.id))
         ),

@@ -94,6 +94,7 @@ class _Evaluating:
                 progress=self._says,
                 alibi=alibi.measure,
             )
+        self.kept.promoted = watching.promoted_at
         changed = tuple(self._window(one.start, assessed) for one in assessed.evaluations)
         self.kept.windows |= {window.key: window for window in changed}
         watched = self._watched()

@@ -102,6 +102,9 @@ class Kept:
     watched: dict[str, Watched] = field(default_factory=dict)  # by version
     decided: dict[str, Decided] = field(default_factory=dict)  # by id
     references: dict[str, Reference] = field(default_factory=dict)  # by digest
+    promoted: float | None = (
+        None  # since when the version that is watched is in its stage; the record holds it
+    )
 
     @classmethod
     def read(cls, state: StateReader, policy: str) -> Kept:
@@ -173,6 +176,7 @@ class Kept:
                 watched = Watched(**raw["watched"])
                 decided = [from_document(one) for one in raw["decided"]]
                 references = {digest: Reference.of(one) for digest, one in raw["references"].items()}
+                promoted = None if raw.get("promoted") is None else float(raw["promoted"])
             except (ValueError, TypeError, KeyError, Stalled):
                 continue
             if window is None:
@@ -185,7 +189,7 @@ class Kept:
             self.watched.setdefault(watched.version, watched)
             self.decided |= {one.id: one for one in decided}
             self.references |= references
-            version = watched.version
+            version, self.promoted = watched.version, promoted
         return version
 
 
@@ -198,6 +202,7 @@ def told(window: Window, watched: Watched, kept: Kept) -> bytes:
         "watched": asdict(watched),
         "decided": [document_of(kept.decided[id]) for id in sorted(kept.decided)],
         "references": {digest: asdict(one) for digest, one in kept.references.items()},
+        "promoted": kept.promoted,
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
