@@ -36,11 +36,11 @@ def weather(seed: int, first: int, days: int, *, dry: slice | None = None, froze
     }
 
 
-def columns_of(folder: Path, scored: Any) -> dict[str, str]:
+def columns_of(folder: Path, scored: Any, memory: Memory | None = None) -> dict[str, str]:
     train = table("train", [written(folder, "t.parquet", weather(1, 15 * 10, 15 * 52))], columns=WEATHER)
     window = table("scored", [written(folder, "s.parquet", scored)], columns=WEATHER)
     policy = spec(checks=UPSTREAM, window={"size": "15d", "minRows": 15})
-    (first, *_) = assessed(subject(policy, train, window), now=2_000.0 * DAY).evaluations
+    (first, *_) = assessed(subject(policy, train, window), memory, now=2_000.0 * DAY).evaluations
     return {f"{one.column} {one.detector}": one.verdict for one in first.checks[0].columns}
 
 
@@ -96,3 +96,15 @@ def test_of_many_windows_of_a_reference_some_are_kept_and_each_is_whole(
     assert [one.verdict for one in found.evaluations][:2] == ["quiet", "quiet"]
     kept = [key for key in memory.entries if key.startswith("own:") and key.count(":") == 2]
     assert len(kept) == 200
+
+
+def test_of_a_wide_reference_fewer_windows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.monitoring.evaluating.referencing._OWN_CELLS", 60)
+    found = columns_of(tmp_path, weather(2, 15 * 80, 31, frozen=True), memory := Memory())
+    assert found["temp constant"] == "violated"
+    kept = [key for key in memory.entries if key.startswith("own:") and key.count(":") == 2]
+    starts = sorted(int(key.rsplit(":", 1)[1]) // (15 * DAY) for key in kept)
+    assert len(starts) == 60 // 3  # rain, kind, temp
+    runs = [starts[at : at + 5] for at in range(0, 20, 5)]
+    assert all(run == list(range(run[0], run[0] + 5)) for run in runs)  # neighbours are what is compared
+    assert (starts[0], starts[-1]) == (10, 61)

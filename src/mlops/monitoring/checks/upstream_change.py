@@ -54,7 +54,7 @@ def upstream_change(
     *,
     expectations: Collection[str] = (),
     calibrations: Calibrations | None = None,
-    dependence: Callable[[], Dependence] | None = None,
+    dependence: Callable[[tuple[str, ...]], Dependence] | None = None,
 ) -> CheckVerdict:
     """Whether columns came gone, renamed, retyped, emptied, frozen, with new categories or in another unit.
 
@@ -65,7 +65,7 @@ def upstream_change(
         columns: those that are watched (default: all of the reference).
         expectations: phrases of what the Dataset's `expect` finds wrong with the window's files.
         calibrations: of `ks` on the reference's own windows (`calibrate`), for data whose rows depend on each other.
-        dependence: how rows depend on each other (`dependence_of`); asked for where a column came frozen.
+        dependence: how rows depend on each other (`dependence_of`) in the columns that came frozen.
     """
     if window.rows < max(1, settings.min_rows):
         verdict: Verdict = "noData" if not window.rows else "insufficient"
@@ -77,16 +77,15 @@ def upstream_change(
         calibration = None if calibrations is None else calibrations.get((pair.column, pair.slice))
         findings += _of_column(settings, pair, calibration)
     judged = _judged(findings, settings.q)
-    if dependence is not None and any(
-        one.detector == "constant" and one.verdict == "violated" for one in judged
-    ):
-        worth = dependence()
-        frozen = {
+    frozen = {one.column for one in judged if one.detector == "constant" and one.verdict == "violated"}
+    if frozen and dependence is not None:
+        worth = dependence(tuple(sorted(frozen)))
+        again = {
             (pair.column, pair.slice): constant(pair, worth.get((pair.column, pair.slice)) or 1.0)
-            for pair in pairs(reference, window, wanted, settings.min_rows)
+            for pair in pairs(reference, window, frozen, settings.min_rows)
         }
         findings = [
-            frozen.get((one.column, one.slice)) or one if one.part == "constant" else one for one in findings
+            again.get((one.column, one.slice)) or one if one.part == "constant" else one for one in findings
         ]
         judged = _judged(findings, settings.q)
     changes = sum(one.verdict == "violated" for one in judged)

@@ -133,7 +133,7 @@ def _upstream(
         roles.features,
         expectations=phrases,
         calibrations=calibrations,
-        dependence=lambda: compared.calibrations.dependence(roles.features),
+        dependence=compared.calibrations.dependence,
     )
 
 

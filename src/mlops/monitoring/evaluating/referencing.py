@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.errors import Stalled
 from mlops.monitoring import samples
+from mlops.monitoring.checks.pairs import RUN
 from mlops.monitoring.engine import SUMMED
 from mlops.monitoring.evaluating.keys import digest_of
 from mlops.monitoring.evaluating.roles import Roles, probabilities_of, renamed, renamed_types
@@ -29,7 +30,11 @@ from mlops.monitoring.summaries.summarising import summarise
 from mlops.monitoring.summaries.windowed import WindowSummary
 from mlops.monitoring.windows import EventWindows, RowWindows
 
-MOST_OWN: Final = 200  # of a reference's own windows that are looked at
+MOST_OWN: Final = (
+    200  # of a reference's own windows that are looked at; fewer of tables of many columns and slices
+)
+_LEAST_OWN: Final = 10
+_OWN_CELLS: Final = 100_000  # columns of windows and slices, a few kilobytes each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,10 +118,11 @@ def own_windows(
     threads: int,
 ) -> Sequence[WindowSummary]:
     """The reference cut in windows of the watched size, from the store, or else from its files; none where it has no
-    event times to cut by. Of more than 200 those that are spread evenly: memory is columns × bins × windows."""
+    event times to cut by. Memory is columns × bins × windows: of more than 200 runs of neighbours, spread evenly."""
     timestamp = table.columns.timestamp
     if isinstance(windows, EventWindows) and timestamp is None:
         return ()
+    segments = 1 + len(reference.summary.slices)
     size = ("rows", windows.rows) if isinstance(windows, RowWindows) else ("seconds", windows.size)
     key = f"own:{digest_of(reference.key, size, MOST_OWN)}"
     known = _kept_windows(key, reference.plan, summaries)
@@ -129,8 +135,11 @@ def own_windows(
         starts = sorted(
             {start for keys, _ in _keyed(reference, windows, timestamp) for start in set(keys.tolist())}
         )
-    if len(starts) > MOST_OWN:
-        starts = [starts[len(starts) * at // MOST_OWN] for at in range(MOST_OWN)]
+    most = min(MOST_OWN, max(_LEAST_OWN, _OWN_CELLS // max(1, len(reference.plan.columns) * segments)))
+    if len(starts) > most:
+        runs = most // RUN
+        first = [(len(starts) - RUN) * run // (runs - 1) for run in range(runs)]
+        starts = [starts[one + place] for one in first for place in range(RUN)]
     found = summarise(
         _within(reference, windows, timestamp, frozenset(starts)),
         reference.plan,
