@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+import mlops
+
 TEMPLATE = Path(__file__).parents[2] / "src/mlops/cli/template"
 FILES = json.loads((TEMPLATE / "files.json").read_text())
 
@@ -60,12 +62,22 @@ def test_the_readme_starts_with_five_commands() -> None:
     ]
 
 
-def test_the_workflow_may_only_read_and_pins_its_actions() -> None:
+def test_the_workflow_may_write_a_comment_and_nothing_else_and_pins_its_actions() -> None:
     assert workflow()["permissions"] == {"contents": "read"}
+    for job in workflow()["jobs"].values():
+        assert job["permissions"].pop("contents") == "read"
+        assert set(job["permissions"]) == {"pull-requests"}
+    assert workflow()["jobs"]["apply"]["permissions"]["pull-requests"] == "read"
     text = (TEMPLATE / "dot-github/workflows/mlops.yaml").read_text()
-    used = re.findall(r"uses: (.*)", text)
+    used = [each for each in re.findall(r"uses: (.*)", text) if each != "./.github/actions/mlops"]
     assert used
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in used)
+
+
+def test_the_action_is_the_one_that_is_tested_and_installs_this_version() -> None:
+    mine = TEMPLATE / "dot-github/actions/mlops/action.yml"
+    assert mine.read_bytes() == (Path(__file__).parents[2] / ".github/actions/mlops/action.yml").read_bytes()
+    assert workflow()["env"] == {"VERSION": mlops.__version__}
 
 
 def test_the_workflow_puts_nothing_of_an_event_into_a_shell() -> None:
@@ -74,20 +86,21 @@ def test_the_workflow_puts_nothing_of_an_event_into_a_shell() -> None:
             assert "${{" not in step.get("run", "")
 
 
-def test_no_job_that_sees_a_pull_request_sees_a_credential() -> None:
+def test_only_jobs_of_what_is_merged_or_labelled_see_a_credential() -> None:
     jobs = workflow()["jobs"]
-    assert "secrets." in json.dumps(jobs["apply"])
-    assert jobs["apply"]["if"].startswith("github.event_name == 'push' && ")
     assert "secrets." not in json.dumps(jobs["plan"])
+    assert jobs["plan"]["if"] == "github.event_name == 'pull_request' && github.event.action != 'labeled'"
+    assert jobs["apply"]["if"] == "github.event_name == 'push' || github.event_name == 'schedule'"
+    for part in ("label.name == 'mlops/train'", "head.repo.full_name == github.repository"):
+        assert part in jobs["train"]["if"]
+    assert jobs["train"]["steps"][0]["with"]["ref"] == "${{ github.event.pull_request.head.sha }}"
 
 
 def test_only_what_is_merged_is_applied() -> None:
-    jobs = workflow()["jobs"]
-    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert "mlops apply" not in runs["plan"]
-    assert runs["plan"][1:] == [
-        "mlops validate -o github",
-        'mlops plan -o markdown >> "$GITHUB_STEP_SUMMARY"',
-    ]
-    assert runs["apply"][1:] == ["mlops apply"]
+    commands = {
+        name: [step["with"]["command"] for step in job["steps"] if step["uses"].startswith("./")]
+        for name, job in workflow()["jobs"].items()
+    }
+    assert commands == {"plan": ["validate", "plan"], "train": ["train"], "apply": ["apply", "monitor"]}
     assert workflow()["on"]["push"] == {"branches": ["main"]}
+    assert "pull_request_target" not in workflow()["on"]

@@ -35,6 +35,7 @@ class GitHub(ForgeServer):
         self.pulls: dict[int, dict[str, Any]] = {}
         self._reviews: dict[int, list[dict[str, Any]]] = {}
         self._comments: dict[int, list[dict[str, Any]]] = {}
+        self.writers: set[str] = set()  # who may write; everybody else may read
         self._statuses: dict[str, list[dict[str, Any]]] = {}
         self._carried: dict[str, list[int]] = {}
         self._now = moment()
@@ -198,6 +199,9 @@ class GitHub(ForgeServer):
             comment = next(c for all in self._comments.values() for c in all if c["id"] == int(found[1]))
             comment.update(body)
             return Answer(200, comment)
+        if found := re.fullmatch(r"collaborators/([^/]+)/permission", inner):
+            level = "write" if found[1] in self.writers else "read"
+            return Answer(200, {"permission": level, "role_name": level, "user": None})
         found = re.fullmatch(r"statuses/(\w+)", inner)
         assert found is not None
         status = self._sample("status", **{"description": None, "target_url": None, **body}, creator=None)

@@ -99,6 +99,11 @@ def apply(
     "--timeout", metavar="DURATION", type=duration, help="How long to wait for training and for the lease."
 )
 @click.option("--retry-stalled", is_flag=True, help="Try trials again whose attempts are used up.")
+@click.option(
+    "--labelled-by",
+    metavar="LOGIN",
+    help="Only if LOGIN may write to the GitHub repository that GITHUB_REPOSITORY names.",
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -109,6 +114,7 @@ def train(
     wait: bool,
     timeout: float | None,
     retry_stalled: bool,
+    labelled_by: str | None,
 ) -> int:
     """Do only the training that the plan holds, of all experiments or of those named.
 
@@ -121,6 +127,8 @@ def train(
 
     snapshot = controller.snapshot(revision, working_tree=working_tree)
     controller.open(snapshot)  # the stores that it names
+    if labelled_by is not None:
+        _may_write(controller, labelled_by)
     wish: dict[str, Any] | None = None
     if not working_tree:
         chosen = names or ([key.name for key in controller.check(revision).resources] if refresh else [])
@@ -299,3 +307,17 @@ def _signals() -> Iterator[Callable[[World], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _may_write(controller: Controller, login: str) -> None:
+    """Refuse to go on for somebody who may not write: a label is set by whoever may triage, too."""
+    from mlops.errors import MlopsError
+    from mlops.forges import forge_here
+    from mlops.forges.github import GitHub
+
+    forge = controller.forge_of(forge_here(None, controller.environ))
+    if not isinstance(forge, GitHub) or not forge.may_write(login):
+        raise MlopsError(
+            f"{login} may not write to this repository, so the label trains nothing",
+            fix="Somebody who may sets it again.",
+        )

@@ -57,19 +57,22 @@ def validate(ctx: click.Context, paths: tuple[Path, ...], revision: str | None, 
         ]
         print_json({"errors": rows})
     elif output == "github":
+        top = Path(os.path.relpath(controller.root, controller.repository.root))
         for problem in problems:
-            print(_annotation(problem))
+            print(_annotation(problem, top))
     elif not print_problems(problems):
         count = len(places)
         say(f"{count} resource{'s' if count != 1 else ''} in order")
     return 1 if problems else 0
 
 
-def _annotation(problem: Problem) -> str:
-    """A workflow command of GitHub Actions; escaped as its toolkit does, so that no text can forge another."""
+def _annotation(problem: Problem, top: Path) -> str:
+    """A problem of the project in the folder `top` of its repository: GitHub counts from there.
+
+    A workflow command of GitHub Actions; escaped as its toolkit does, so that no text can forge another."""
     location = problem.location
     title = _property(problem.resource or "mlops")
-    place = f"file={_property(location.file)},line={location.line or 1},col={location.column or 1}"
+    place = f"file={_property((top / location.file).as_posix())},line={location.line or 1},col={location.column or 1}"
     what, fix = problem.what, problem.fix
     field = f"{problem.field}: " if problem.field else ""
     return f"::error {place},title={title}::{_data(f'{field}{what}. {fix}')}"

@@ -7,7 +7,7 @@ ETag, so that asking again costs a request that is not counted. A token goes to 
 from __future__ import annotations
 
 from mlops.forges.forge import Answers, Forge, ForgeRefused, ForgeUnavailable, PullRequest, Review
-from mlops.forges.opening import forge_of, missing_token
+from mlops.forges.opening import forge_here, forge_of, missing_token
 
 __all__ = [
     "Answers",
@@ -16,6 +16,7 @@ __all__ = [
     "ForgeUnavailable",
     "PullRequest",
     "Review",
+    "forge_here",
     "forge_of",
     "missing_token",
 ]

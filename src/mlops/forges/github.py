@@ -65,6 +65,10 @@ class _Comment(BaseModel):
     body: str | None = Field(default=None)
 
 
+class _Permission(BaseModel):
+    permission: str
+
+
 def _pull(answer: Any) -> Any:
     return _Pull.model_validate(answer).model_dump()
 
@@ -79,6 +83,10 @@ def _comment(answer: Any) -> Any:
 
 def _login(answer: Any) -> Any:
     return _User.model_validate(answer).login
+
+
+def _permission(answer: Any) -> Any:
+    return _Permission.model_validate(answer).permission
 
 
 def _nothing(answer: Any) -> Any:
@@ -189,6 +197,22 @@ class GitHub:
         if self._client.remembered(key) != said:
             self._client.send("POST", f"{self._path}/statuses/{quote(commit, safe='')}", said, _nothing)
             self._client.remember(key, said)
+
+    def may_write(self, login: str) -> bool:
+        """Whether somebody has write access to the repository; the role `triage`, which may set labels, has not.
+
+        Raises:
+            ForgeUnavailable: it cannot be known now.
+            ForgeRefused: the token may not ask.
+        """
+        try:
+            path = f"{self._path}/collaborators/{quote(login, safe='')}/permission"
+            found = self._client.get(path, _permission)
+        except ForgeRefused as error:
+            if error.status == 404:
+                return False
+            raise
+        return found in ("admin", "write")  # `maintain` is told as write, `triage` as read
 
     def _newest(self, branch: str, **query: str) -> PullRequest | None:
         rows = self._client.pages(

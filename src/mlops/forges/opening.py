@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from mlops.errors import MlopsError
 from mlops.forges.azure_devops import API, AzureDevOps
 from mlops.forges.forge import Answers, Forge, ForgeRefused
 from mlops.forges.github import HEADERS, GitHub
@@ -14,6 +15,7 @@ from mlops.forges.http import Client
 from mlops.redaction import Redactor
 from mlops.resources.project import Forge as ForgeSpec
 
+PUBLIC: Final = "https://api.github.com"
 GITHUB_TOKEN: Final = "GITHUB_TOKEN"
 GITHUB_URL: Final = "GITHUB_API_URL"  # GitHub Actions sets it, on GitHub Enterprise to that server
 AZURE_TOKEN: Final = "AZURE_DEVOPS_TOKEN"
@@ -45,7 +47,7 @@ def forge_of(
         return None
     redactor = Redactor.from_environ(environment, (GITHUB_TOKEN, AZURE_TOKEN))
     if (github := spec.github) is not None:
-        token = _token(environment, GITHUB_TOKEN, GITHUB_URL, "https://api.github.com", github.url)
+        token = _token(environment, GITHUB_TOKEN, GITHUB_URL, PUBLIC, github.url)
         client = Client(
             base=github.url.rstrip("/"),
             authorization=f"Bearer {token}" if token else None,
@@ -71,6 +73,25 @@ def forge_of(
         query={"api-version": API},
     )
     return AzureDevOps(client, azure.repository)
+
+
+def forge_here(spec: ForgeSpec | None, environment: Mapping[str, str]) -> ForgeSpec:
+    """The repository whose workflow this runs in, whatever its files say; elsewhere the forge that a Project names.
+
+    Raises:
+        MlopsError: there is neither.
+    """
+    repository = environment.get("GITHUB_REPOSITORY", "").strip()
+    if repository:
+        url = environment.get(GITHUB_URL, "").strip() or PUBLIC
+        return ForgeSpec.model_validate({"github": {"repository": repository, "url": url}})
+    if spec is None:
+        raise MlopsError(
+            "there is no forge to talk to",
+            where="Project.spec.forge",
+            fix="Name one, or set GITHUB_REPOSITORY.",
+        )
+    return spec
 
 
 def missing_token(spec: ForgeSpec, environment: Mapping[str, str]) -> str | None:

@@ -26,6 +26,7 @@ GITHUB = {
     "/repos/{owner}/{repo}/issues/{issue_number}/comments": ["get", "post"],
     "/repos/{owner}/{repo}/issues/comments/{comment_id}": ["patch"],
     "/repos/{owner}/{repo}/statuses/{sha}": ["post"],
+    "/repos/{owner}/{repo}/collaborators/{username}/permission": ["get"],
 }
 _AZURE = "/{organization}/{project}/_apis/git/repositories/{repositoryId}"
 AZURE = {
