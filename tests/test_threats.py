@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shlex
+import shutil
 import socket
 import stat
 import subprocess
@@ -51,7 +52,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> GitProject:
-    return GitProject(tmp_path / "project")
+    return GitProject(tmp_path / "project").with_store()
 
 
 @pytest.fixture
@@ -358,6 +359,7 @@ def test_a_folder_of_the_reconciler_that_is_a_link_is_not_written_through(
 ) -> None:
     outside = tmp_path / "elsewhere"
     outside.mkdir()
+    shutil.rmtree(project.root / ".mlops")
     (project.root / ".mlops").symlink_to(outside)
     project.git("add", "-f", ".mlops")
     project.git("commit", "-q", "-m", "a link in the place of the folder")

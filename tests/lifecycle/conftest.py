@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from forking import Forks
-from git_project import GitProject, clean_environ
+from git_project import GitProject, clean_environ, empty_database
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> GitProject:
     """The small lifecycle, committed and not applied."""
-    return GitProject(tmp_path / "project")
+    return GitProject(tmp_path / "project").with_store()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def make_project(tmp_path: Path) -> Callable[..., GitProject]:
     """Makes a project of given documents."""
 
     def make(documents: list[dict[str, Any]], name: str = "project", **settings: Any) -> GitProject:
-        return GitProject(tmp_path / name, documents, **settings)
+        return GitProject(tmp_path / name, documents, **settings).with_store()
 
     return make
 
@@ -44,8 +44,8 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database that holds nothing yet; to be copied."""
-    place = tmp_path_factory.mktemp("empty-store")
-    assert forks.run("prepared", str(place)).code == 0
-    return place / ".mlops/mlflow.db"
+    place = tmp_path_factory.mktemp("empty-store") / "mlflow.db"
+    place.write_bytes(empty_database())
+    return place

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import sqlite3
 import subprocess
+import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -69,6 +74,17 @@ def promotion(stage: str, number: str) -> dict[str, Any]:
     return document("Promotion", f"m-{stage}", {"model": "m", "stage": stage, "version": number})
 
 
+@functools.cache
+def empty_database() -> bytes:
+    """MLflow's database as a first apply makes it, to be copied: its migrations cost a second each time."""
+    from mlops.tracking import Tracker
+
+    with tempfile.TemporaryDirectory() as folder:
+        Tracker(f"sqlite:///{folder}/mlflow.db", None, environ={}, now=time.time).prepare()
+        with closing(sqlite3.connect(f"{folder}/mlflow.db")) as made:
+            return made.serialize()
+
+
 class GitProject:
     """A project folder in a git repository of its own."""
 
@@ -88,6 +104,14 @@ class GitProject:
         project = cls.__new__(cls)
         project.root = root
         return project
+
+    def with_store(self) -> Self:
+        """Give it an MLflow database that holds nothing, so that no apply has to make one."""
+        folder = self.root / ".mlops"
+        folder.mkdir()
+        (folder / ".gitignore").write_text("*\n")
+        (folder / "mlflow.db").write_bytes(empty_database())
+        return self
 
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com"]

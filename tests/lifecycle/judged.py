@@ -105,7 +105,7 @@ def promoted(number: str, *where: str) -> list[dict[str, Any]]:
 
 
 def project(root: Path, documents: list[dict[str, Any]]) -> GitProject:
-    made = GitProject(root, documents)
+    made = GitProject(root, documents).with_store()
     made.write("training/train.py", TRAIN)
     made.write("data/judge.csv", ROWS)
     made.commit("models")

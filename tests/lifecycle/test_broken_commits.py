@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,10 +274,8 @@ def test_a_revision_without_a_project_goes_on_with_the_one_before(applied: GitPr
     assert aliases(applied) == {"dev": 2, "prod": 1}
 
 
-def test_a_project_that_was_never_usable_is_refused(
-    make_project: Callable[..., GitProject], capsys: Any
-) -> None:
-    project = make_project(declared(), nonsense=1)
+def test_a_project_that_was_never_usable_is_refused(tmp_path: Path, capsys: Any) -> None:
+    project = GitProject(tmp_path / "project", declared(), nonsense=1)
     assert project.run("apply") == 1
     assert "nonsense" in capsys.readouterr().err
     assert not (project.root / ".mlops" / "mlflow.db").exists()

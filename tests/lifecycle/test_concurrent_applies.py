@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -31,15 +30,13 @@ json.dump({"rmse": 1.0}, (out / "metrics.json").open("w"))
 
 
 @pytest.fixture
-def long(make_project: Callable[..., GitProject], empty_store: Path, tmp_path: Path) -> Iterator[GitProject]:
+def long(make_project: Callable[..., GitProject], tmp_path: Path) -> Iterator[GitProject]:
     """A fresh project whose one job waits for the file `released` in `tmp_path`."""
     documents = lifecycle()
     documents[1] = experiment(parameters={"place": str(tmp_path)})
     project = make_project(documents)
     project.write("training/train.py", LONG)
     project.commit()
-    (project.root / ".mlops").mkdir()
-    shutil.copy(empty_store, project.root / ".mlops/mlflow.db")
     yield project
     (tmp_path / "released").touch()
 
@@ -69,7 +66,8 @@ def test_two_applies_on_a_fresh_project_come_to_the_end_of_one(
 
 
 @pytest.mark.slow
-def test_two_whole_processes_make_one_store_between_them(project: GitProject, forks: Forks) -> None:
+def test_two_whole_processes_make_one_store_between_them(tmp_path: Path, forks: Forks) -> None:
+    project = GitProject(tmp_path / "project")
     command = [str(Path(sys.executable).with_name("mlops")), "--project", str(project.root), "apply"]
     environ = {**clean_environ(), "PYTHONPATH": os.pathsep.join(sys.path)}
     both = [

@@ -179,13 +179,12 @@ def bound_to_half_a_run(project: GitProject) -> list[Any]:
 
 
 @pytest.fixture
-def fresh(make_project: Callable[..., GitProject], forks: Forks, empty_store: Path) -> Restored:
+def fresh(make_project: Callable[..., GitProject], forks: Forks) -> Restored:
     """A project that was never applied, beside an MLflow store that holds nothing."""
     project = make_project(declared())
     project.write("training/train.py", TRAIN)
     project.commit("files")
-    (project.root / ".mlops").mkdir()
-    shutil.copy(empty_store, project.root / ".mlops/mlflow.db")
+    (project.root / ".mlops/.gitignore").unlink()  # one of the writes at which an apply is killed
     return Restored.of(project, forks)
 
 
@@ -239,10 +238,8 @@ def test_a_promotion_that_was_killed_and_reverted_leaves_the_first_version(promo
 
 
 @pytest.mark.slow
-def test_a_store_that_was_killed_in_the_making_is_made(
-    make_project: Callable[..., GitProject], forks: Forks
-) -> None:
-    unmade = Restored.of(make_project(declared()[:1]), forks)
+def test_a_store_that_was_killed_in_the_making_is_made(tmp_path: Path, forks: Forks) -> None:
+    unmade = Restored.of(GitProject(tmp_path / "project", declared()[:1]), forks)
     writes = forks.run("killed", str(unmade.project.root), "", 0, False, "apply").data
     for number in range(2, writes["mlflow"], writes["mlflow"] // 4):
         unmade.kill(("mlflow", number, False))
@@ -317,16 +314,12 @@ def alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def long(
-    make_project: Callable[..., GitProject], forks: Forks, empty_store: Path, tmp_path: Path
-) -> Iterator[Long]:
+def long(make_project: Callable[..., GitProject], forks: Forks, tmp_path: Path) -> Iterator[Long]:
     documents = lifecycle()
     documents[1] = experiment(parameters={"place": str(tmp_path)})
     project = make_project(documents)
     project.write("training/train.py", LONG)
     project.commit()
-    (project.root / ".mlops").mkdir()
-    shutil.copy(empty_store, project.root / ".mlops/mlflow.db")
     made = Long(project, tmp_path, forks)
     yield made
     made.release()  # whatever was left running ends by itself

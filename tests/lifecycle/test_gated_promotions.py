@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -294,7 +293,7 @@ def test_what_is_trained_again_shows_whether_it_can_be_reproduced(tmp_path: Path
 
 @pytest.mark.slow
 def test_a_killed_evaluation_ends_in_the_same_state(
-    make_project: Callable[..., GitProject], forks: Forks, empty_store: Path
+    make_project: Callable[..., GitProject], forks: Forks
 ) -> None:
     """At each commit to MLflow and each process that is started: the same promotion, on one piece of evidence."""
     versions = [fitted("one", 1.0), version("1.0.0", "one")]
@@ -302,8 +301,6 @@ def test_a_killed_evaluation_ends_in_the_same_state(
     it.write("training/train.py", TRAIN)
     it.write("data/judge.csv", ROWS)
     it.commit("models")
-    (it.root / ".mlops").mkdir()
-    shutil.copy(empty_store, it.root / ".mlops/mlflow.db")
     before = Restored.of(it, forks)
     before.finish()
     judged = stages({"metric": {"name": "rmse", "max": 30, "dataset": "judge"}})

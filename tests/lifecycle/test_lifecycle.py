@@ -24,7 +24,8 @@ def applied(project: GitProject) -> GitProject:
     return project
 
 
-def test_a_first_plan_names_every_step_and_writes_nothing(project: GitProject, capsys: Any) -> None:
+def test_a_first_plan_names_every_step_and_writes_nothing(tmp_path: Path, capsys: Any) -> None:
+    project = GitProject(tmp_path / "project")
     plan = project.json(capsys, "plan")
     assert actions(plan) == [
         "train Experiment/fit",

@@ -64,11 +64,9 @@ def projects(draw: st.DrawFn) -> Documents:
 )
 @given(first=projects(), second=projects())
 def test_apply_then_plan_is_empty_there_and_back_again(
-    first: Documents, second: Documents, tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+    first: Documents, second: Documents, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    project = GitProject(tmp_path_factory.mktemp("any") / "project", first)
-    (project.root / ".mlops").mkdir()
-    shutil.copy(empty_store, project.root / ".mlops/mlflow.db")
+    project = GitProject(tmp_path_factory.mktemp("any") / "project", first).with_store()
     settle(project, first)
     for name, documents in (("second", second), ("first again", first), ("second again", second)):
         project.declare(documents)
@@ -138,7 +136,7 @@ def a_run(project: GitProject) -> str:
 
 
 @pytest.fixture(scope="module")
-def planned_once(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def planned_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An applied project whose next commit trains, binds, promotes and updates, with that plan saved."""
     import os
 
@@ -146,9 +144,7 @@ def planned_once(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) ->
     (folder / "outside.csv").write_text("x,y\n1,2\n")
     documents = lifecycle()
     documents[0]["spec"]["uri"] = f"file://{folder}/outside.csv"
-    project = GitProject(folder / "project", documents)
-    (project.root / ".mlops").mkdir()
-    shutil.copy(empty_store, project.root / ".mlops/mlflow.db")
+    project = GitProject(folder / "project", documents).with_store()
     kept = dict(os.environ)
     for name in set(kept) - set(clean_environ()):
         del os.environ[name]

@@ -39,7 +39,7 @@ class Reviewed:
                 {"email": BEN, "github": "Ben"},
                 {"email": EVE, "github": "eve"},
             ],
-        )
+        ).with_store()
         assert self.it.run("apply") == 0
         self.number = 0
 

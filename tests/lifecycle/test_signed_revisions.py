@@ -48,7 +48,7 @@ def described(project: GitProject) -> str:
 def test_only_what_an_approver_signed_comes_into_force(
     tmp_path: Path, keys: dict[str, Path], capsys: Any
 ) -> None:
-    project = GitProject(tmp_path / "p", **settings(keys, "ben"))
+    project = GitProject(tmp_path / "p", **settings(keys, "ben")).with_store()
     assert project.run("apply") == 0  # the first revision stands for itself
     for number, key in (("unsigned", None), ("by a stranger", keys["mal"])):
         write(project, number, key)
@@ -65,7 +65,7 @@ def test_only_what_an_approver_signed_comes_into_force(
 def test_the_change_can_neither_bring_its_key_nor_take_the_rule_away(
     tmp_path: Path, keys: dict[str, Path], capsys: Any
 ) -> None:
-    project = GitProject(tmp_path / "p", **settings(keys, "ben"))
+    project = GitProject(tmp_path / "p", **settings(keys, "ben")).with_store()
     assert project.run("apply") == 0
     write(project, "my key", keys["mal"], settings(keys, "ben", "mal"))
     assert project.run("apply") != 0
@@ -83,7 +83,7 @@ def test_the_change_can_neither_bring_its_key_nor_take_the_rule_away(
 def test_what_was_changed_by_hand_is_healed_while_a_revision_is_held_back(
     tmp_path: Path, keys: dict[str, Path]
 ) -> None:
-    project = GitProject(tmp_path / "p", **settings(keys, "ben"))
+    project = GitProject(tmp_path / "p", **settings(keys, "ben")).with_store()
     assert project.run("apply") == 0
     before = dict(project.client.get_registered_model("m").aliases)
     write(project, "unsigned", None)
@@ -95,7 +95,7 @@ def test_what_was_changed_by_hand_is_healed_while_a_revision_is_held_back(
 def test_a_base_whose_project_nobody_can_read_takes_nothing_new(
     tmp_path: Path, keys: dict[str, Path], capsys: Any
 ) -> None:
-    project = GitProject(tmp_path / "p", **settings(keys, "ben"))
+    project = GitProject(tmp_path / "p", **settings(keys, "ben")).with_store()
     assert project.run("apply") == 0
     project.write("mlops.yaml", "kind: Project\n  broken: [")
     project.git("add", "-A")
