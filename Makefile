@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTHON ?=
-# Tests start processes and import MLflow, so more workers than this gain nothing and cost memory.
-PYTEST_WORKERS ?= -n auto --maxprocesses 4 --dist loadfile
+# Tests wait for processes half of their time, so there are more workers than two cores; more than four gain nothing
+# and cost memory.
+PYTEST_WORKERS ?= -n $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 3 ? 3 : 4))) --dist loadfile
 COMPILE_LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-header --no-emit-index-url --extra delta --extra postgres --group dev \
 	pyproject.toml --output-file requirements.lock

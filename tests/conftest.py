@@ -19,6 +19,30 @@ import pytest
 from mlops.tracking import Tracker
 from postgres_server import PostgresServer, binaries
 
+# Files of tests that take longest, longest first: begun last, one would keep a worker while the others idle.
+LONGEST = (
+    "examples/test_demo.py",
+    "lifecycle/test_crashes.py",
+    "examples/test_demo_team.py",
+    "chaos/test_chaos.py",
+    "test_docs.py",
+    "lifecycle/test_gated_promotions.py",
+    "test_packaging.py",
+    "lifecycle/test_monitoring_crashes.py",
+    "lifecycle/test_monitoring_proposals.py",
+    "daemon/test_week.py",
+    "lifecycle/test_lifecycle.py",
+    "lifecycle/test_broken_commits.py",
+    "lifecycle/test_properties.py",
+    "lifecycle/test_training_scripts.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    rank = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 def open_tracker(uri: str, artifacts: Path | None) -> Tracker:
     return Tracker(uri, str(artifacts) if artifacts else None, environ=dict(os.environ), now=time.time)
