@@ -20,7 +20,7 @@ from mlops.planning.context import (
     revision_in_force,
 )
 from mlops.resources import Dataset, Experiment, Key, Loaded, MonitoringPolicy, Project, load
-from mlops.resources.loading import without_garbage_collection
+from mlops.resources.loading import PROJECT_FILE, without_garbage_collection
 from mlops.source.snapshot import GitSnapshot, Snapshot
 from mlops.view import View
 from mlops.workspace import Workspace
@@ -53,6 +53,7 @@ class Looker(Workspace):
     _trainings: Mapping[str, Training] = MappingProxyType({})  # by commit of a proposal
     _beside: Mapping[str, _Seen] = MappingProxyType({})  # what was seen of proposals
     _forge: tuple[ForgeSpec, Forge] | None = None
+    _folder: str | None = None  # that the revision in force was applied from
     _moved: Mapping[str, str] = MappingProxyType(
         {}
     )  # by commit of a proposal: why it is to be looked at again
@@ -134,7 +135,10 @@ class Looker(Workspace):
         return self.tracker.experiment_tags(self.project_name).get(APPLIED_GOOD)
 
     def _read(self, sha: str) -> tuple[Snapshot, Loaded]:
+        """A revision of before; where this folder held no project then, in the one that it was applied from."""
         snapshot = self.snapshot(sha)
+        if self._folder not in (None, snapshot.root) and PROJECT_FILE not in snapshot.entries():
+            snapshot = GitSnapshot(self.repository, sha, self._folder)
         return snapshot, load(snapshot, self._parsed())
 
     def ledger_moved(self) -> bool:
@@ -268,7 +272,8 @@ class Looker(Workspace):
         ledger = self.sight.look(read)
         before = ledger.experiments.get(read.project)
         tags = before.tags if before is not None else {}
-        self.refuse_twin(snapshot, read.project, tags.get(APPLIED_FOLDER))
+        self._folder = tags.get(APPLIED_FOLDER)
+        self.refuse_twin(snapshot, read.project, self._folder)
         base = revision_in_force(tags)
         unsure = None if options.refused else unsure_of(tags, snapshot.revision, options)
         last = {base: tags.get(APPLIED_GOOD)}
