@@ -21,6 +21,7 @@ ROWS: Final = (2, 3, 4)
 CODES: Final = 3  # variants of a training script
 RETRIES: Final = 100  # kills must not use them up: what is stalled by chance would not be comparable
 STAGES: Final = ("dev", "staging", "prod")
+GUARDED: Final = "guarded"  # a stage beside the others, that asks for an approval
 BROKEN_VERSION: Final = "99.9.9"
 
 TRAIN = """\
@@ -158,6 +159,8 @@ def first(numbers: Numbers, project: dict[str, Any]) -> Declared:
     made.put("Stage", "dev", {}, "resources/stages.yaml")
     made.put("Stage", "staging", {"after": "dev", "gates": [gate(20)]}, "resources/stages.yaml")
     made.put("Stage", "prod", {"after": "staging"}, "resources/stages.yaml")
+    approvals = {"approvals": {"required": 1, "from": ["leads"]}}
+    made.put("Stage", GUARDED, approvals, "resources/guarded.yaml")
     for _ in range(2):
         add_model(made, random.Random(0), numbers)
     return made
@@ -266,6 +269,17 @@ def promote(made: Declared, draw: random.Random, numbers: Numbers) -> str | None
         version = draw.choice([*made.versions(model), "latest"])
     made.promote(model, stage, version)
     return f"promote {model} {version} to {stage}"
+
+
+def ask(made: Declared, draw: random.Random, numbers: Numbers) -> str | None:
+    """For the guarded stage, a version that is there or one of before."""
+    models = [model for model in made.names("Model") if made.versions(model)]
+    if not models:
+        return None
+    model = draw.choice(models)
+    version = draw.choice(made.versions(model))
+    made.promote(model, GUARDED, version)
+    return f"ask for {model} {version} in {GUARDED}"
 
 
 def withdraw(made: Declared, draw: random.Random, numbers: Numbers) -> str | None:
@@ -448,6 +462,7 @@ Change = Callable[[Declared, random.Random, Numbers], str | None]
 GOOD: Final[dict[Change, int]] = {
     release: 10,
     promote: 12,
+    ask: 8,
     tune: 6,
     recode: 3,
     measure: 3,
@@ -497,6 +512,10 @@ def settle(made: Declared, draw: random.Random) -> str:
         versions = made.versions(model)
         asked = [stage for stage in STAGES if made.promotion(model, stage) is not None]
         version = draw.choice(versions) if versions else None
+        if made.promotion(model, GUARDED) is not None:
+            made.remove(f"Promotion/{model}-{GUARDED}")
+            if version is not None:
+                made.promote(model, GUARDED, version)
         for stage in asked if version is None else STAGES[: len(asked)]:
             made.remove(f"Promotion/{model}-{stage}")
             if version is not None:

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from chaos.approving import WRONG
 from chaos.episode import Episode
 from chaos.meddling import ACTS
-from chaos.processes import Daemon
+from chaos.processes import Daemon, Unreachable
 
 Fault = Callable[[Episode], str | None]
 
@@ -108,6 +109,34 @@ def lose_repository(episode: Episode) -> str | None:
     time.sleep(episode.draw.uniform(0.2, 2.5))
     away.rename(episode.team.root)
     return "take the remote repository away for a moment"
+
+
+# -- approvals
+
+
+def approve(episode: Episode) -> str | None:
+    return _sign(episode, None)
+
+
+def approve_wrongly(episode: Episode) -> str | None:
+    return _sign(episode, episode.draw.choice(WRONG))
+
+
+def take_back(episode: Episode) -> str | None:
+    return episode.people.forget(episode.team, episode.draw)
+
+
+def _sign(episode: Episode, wrong: str | None) -> str | None:
+    try:
+        world = episode.hands.ask(episode.uri, "world")
+    except Unreachable:
+        return None
+    asked = episode.people.asked(episode.team, world)
+    if not asked:
+        return None
+    one = episode.draw.choice(asked)
+    episode.people.sign(episode.team, one, wrong)
+    return f"sign {one[0]} {one[1]}{f', wrongly: {wrong}' if wrong else ''}"
 
 
 # -- processes
@@ -328,6 +357,9 @@ FAULTS: Final[dict[Fault, int]] = {
     edit_files: 2,
     lose_branch: 2,
     lose_repository: 3,
+    approve: 16,
+    approve_wrongly: 10,
+    take_back: 4,
     kill_daemon: 12,
     stop_daemon: 6,
     restart_daemon: 14,

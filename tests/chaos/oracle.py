@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from chaos.declared import STAGES, Declared, wanted
+from chaos.declared import GUARDED, STAGES, Declared, wanted
 from chaos.meddling import PROJECT, STAGE_FIELDS, STRANGER
 from chaos.repository import Team
 
@@ -28,6 +28,7 @@ class Memory:
     bound: dict[tuple[str, int], tuple[str, ...]] = field(default_factory=dict)  # as a version was first seen
     strangers: set[str] = field(default_factory=set)
     killed: set[str] = field(default_factory=set)  # runs whose processes a fault killed
+    approved: set[tuple[str, str, str]] = field(default_factory=set)  # promotion, version, digest
     disk_was_full: bool = False
     clock_went_back: bool = False
 
@@ -40,6 +41,7 @@ def invariants(world: World, team: Team, memory: Memory) -> Iterator[str]:
     yield from _runs(world, memory)
     yield from _versions(world, team, memory)
     yield from _stays(world, team, memory)
+    yield from _unapproved(world, team, memory)
     yield from _strangers(world, memory)
 
 
@@ -149,10 +151,24 @@ def _stays(world: World, team: Team, memory: Memory) -> Iterator[str]:
     }
     for model, seen in world["models"].items():
         for alias, number in seen["aliases"].items():
-            stages = [stage for stage in STAGES if alias in (stage, "champion")]
+            stages = [stage for stage in (*STAGES, GUARDED) if alias in (stage, "champion")]
             alone = any(_left_alone(world, team, model, stage) for stage in stages)
             if alias != STRANGER and (model, alias, number) not in ours and not alone:
                 yield f"{model}: alias {alias} → v{number}, which is in no such stage"
+
+
+def _unapproved(world: World, team: Team, memory: Memory) -> Iterator[str]:
+    """Stays in the guarded stage that nobody who may let in."""
+    for version in world["versions"]:
+        tags, name = version["tags"], f"{version['model']} v{version['number']}"
+        if "mlops.archived" in tags or _left_alone(world, team, version["model"], GUARDED):
+            continue
+        for stay in stays_of(version).get(GUARDED, ()):
+            asked = (stay["promotion"], tags.get("mlops.version"), stay["digest"])
+            if asked not in memory.approved:
+                yield f"{name} was let into {GUARDED} without an approval: {stay}"
+            if [row["who"] for row in stay.get("approvedBy", ())] != ["ben@example.com"]:
+                yield f"{name} was let into {GUARDED} by {stay.get('approvedBy')}"
 
 
 def frozen(world: World, team: Team, key: str) -> bool:
@@ -194,7 +210,7 @@ def differences(world: World, fresh: World, declared: Declared, head: str) -> It
         full = f"{PROJECT}/{name}"
         yield from _compare(full, world["experiments"].get(full), fresh["experiments"].get(full))
     for model in declared.names("Model"):
-        yield from _compare(model, _model(world, model), _model(fresh, model))
+        yield from _compare(model, _unguarded(_model(world, model)), _unguarded(_model(fresh, model)))
         yield from _numbered(world, fresh, model)
     trained, retrained = _trained(world), _trained(fresh)
     for fingerprint, run in retrained.items():
@@ -224,6 +240,11 @@ def _model(world: World, model: str) -> dict[str, Any]:
     }
 
 
+def _unguarded(seen: dict[str, Any]) -> dict[str, Any]:
+    """Without the guarded stage: in a fresh world a version may have other bytes than those that were approved."""
+    return {**seen, "aliases": {alias: at for alias, at in seen["aliases"].items() if alias != GUARDED}}
+
+
 def _numbered(world: World, fresh: World, model: str) -> Iterator[str]:
     """The declared versions of a model, by their own number."""
     ours, theirs = _by_number(world, model), _by_number(fresh, model)
@@ -250,7 +271,11 @@ def _plain(version: Mapping[str, Any], left_out: Iterable[str]) -> dict[str, Any
     tags = version["tags"]
     return {
         "description": version["description"],
-        "in": sorted(stage for stage, stays in stays_of(version).items() if "until" not in stays[-1]),
+        "in": sorted(
+            stage
+            for stage, stays in stays_of(version).items()
+            if "until" not in stays[-1] and stage != GUARDED
+        ),
         "tags": {
             tag: value
             for tag, value in tags.items()

@@ -292,3 +292,19 @@ def test_a_log_is_whole_though_its_daemon_may_write_no_file(tmp_path: Path) -> N
     while (tmp_path / "log").read_bytes() != b"a line\n" * 1000:
         assert time.monotonic() < deadline, (tmp_path / "log").read_bytes()
         time.sleep(0.02)
+
+
+def test_a_stay_in_the_guarded_stage_without_its_approval_is_seen() -> None:
+    asked = {"promotion": "m0-guarded", "alias": "guarded", "digest": "sha256:d"}
+    let_in: dict[str, Any] = {**stay(**asked), "approvedBy": [{"who": "ben@example.com", "how": "tag"}]}
+    approved = oracle.Memory(approved={("m0-guarded", "1.0.0", "sha256:d")})
+
+    def problems(row: dict[str, Any], memory: oracle.Memory) -> list[str]:
+        seen = world()
+        seen["versions"][0]["tags"]["mlops.stage.guarded.history"] = json.dumps([row])
+        return list(oracle._unapproved(seen, team(), memory))
+
+    assert problems(let_in, approved) == []
+    assert "without an approval" in problems(let_in, oracle.Memory())[0]
+    assert "without an approval" in problems({**let_in, "digest": "sha256:e"}, approved)[0]
+    assert "was let into guarded by" in problems({**let_in, "approvedBy": []}, approved)[0]
