@@ -155,6 +155,7 @@ class Episode:
         world = self.world()
         problems = list(oracle.invariants(world, self.team, self.memory))
         problems += daemonlog.problems(self.logs)
+        problems += oracle.proposals(self.team)
         if problems:
             raise Diverged("\n".join(problems[:20]))
         return world

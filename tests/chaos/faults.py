@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Final
 
 from chaos.approving import WRONG
+from chaos.declared import GUARDED, STAGES
 from chaos.episode import Episode
 from chaos.meddling import ACTS
-from chaos.processes import Daemon, Unreachable
+from chaos.processes import Daemon, Unreachable, until
 
 Fault = Callable[[Episode], str | None]
 
@@ -124,6 +125,27 @@ def approve_wrongly(episode: Episode) -> str | None:
 
 def take_back(episode: Episode) -> str | None:
     return episode.people.forget(episode.team, episode.draw)
+
+
+def propose(episode: Episode) -> str | None:
+    """The same change is proposed by two people at once, or once more; either command may be killed."""
+    if episode.setting.remote:
+        return None
+    made = episode.team.now
+    models = [model for model in made.names("Model") if made.versions(model)]
+    if not models:
+        return None
+    model = episode.draw.choice(models)
+    version, stage = episode.draw.choice(made.versions(model)), episode.draw.choice((*STAGES, GUARDED))
+    for _ in range(episode.draw.randint(1, 3)):
+        episode.run_beside("promote", model, version, "--to", stage)
+    if episode.draw.random() < 0.3:
+        time.sleep(episode.draw.random())
+        command = episode.beside.pop()
+        if command.poll() is None:
+            os.kill(command.pid, signal.SIGKILL)
+            until(command.poll, "a killed `mlops promote` ends")
+    return f"propose {model} {version} for {stage}"
 
 
 def _sign(episode: Episode, wrong: str | None) -> str | None:
@@ -360,6 +382,7 @@ FAULTS: Final[dict[Fault, int]] = {
     approve: 16,
     approve_wrongly: 10,
     take_back: 4,
+    propose: 8,
     kill_daemon: 12,
     stop_daemon: 6,
     restart_daemon: 14,

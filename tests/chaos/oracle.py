@@ -171,6 +171,16 @@ def _unapproved(world: World, team: Team, memory: Memory) -> Iterator[str]:
                 yield f"{name} was let into {GUARDED} by {stay.get('approvedBy')}"
 
 
+def proposals(team: Team) -> Iterator[str]:
+    """Each proposal is one commit of one branch, on something that the team committed."""
+    form = "--format=%(refname:short) %(objectname)"
+    for line in team.git("for-each-ref", form, "refs/heads/mlops/").splitlines():
+        branch, commit = line.split(" ")
+        row = team.git("rev-list", "--max-count=1", "--parents", commit).split()
+        if len(row) != 2 or row[1] not in team.parents:
+            yield f"{branch} holds more than one commit of its own: {row}"
+
+
 def frozen(world: World, team: Team, key: str) -> bool:
     """Whether a resource may be left as somebody made it.
 
