@@ -226,6 +226,7 @@ class Episode:
         until(self._accepted, "the last head is in force", pause=0.5)
         for asked in self.people.asked(self.team, self.check()):
             self.people.sign(self.team, asked)
+        until(self._let_in, "what was approved is let in", pause=0.5)  # a mirror fetches tags later
         world = self.check()
         fresh = self._fresh()
         problems = list(oracle.differences(world, fresh, self.team.now, self.team.head))
@@ -234,6 +235,10 @@ class Episode:
         problems += self._stopped()
         if problems:
             raise Diverged("\n".join(problems[:30]))
+
+    def _let_in(self) -> bool:
+        self.quiet()
+        return not any(oracle.shut_out(self.world(), self.team.now))
 
     def _accepted(self) -> bool:
         """`mlops reconcile --accept-rewrite`, and whether the head is in force; a mirror may not have it yet."""

@@ -225,9 +225,18 @@ def differences(world: World, fresh: World, declared: Declared, head: str) -> It
     trained, retrained = _trained(world), _trained(fresh)
     for fingerprint, run in retrained.items():
         yield from _compare(f"the run of {fingerprint[:12]}", trained.get(fingerprint), run)
+    yield from _not_as_asked(world, declared)
+
+
+def shut_out(world: World, declared: Declared) -> Iterator[str]:
+    """What is asked for in the guarded stage and is not there."""
+    return (said for said in _not_as_asked(world, declared) if f": {GUARDED} is " in said)
+
+
+def _not_as_asked(world: World, declared: Declared) -> Iterator[str]:
     for model, alias, version in wanted(declared):
-        if _model(world, model)["aliases"].get(alias) != version:
-            yield f"{model}: {alias} is {_model(world, model)['aliases'].get(alias)}, git says {version}"
+        if (found := _model(world, model)["aliases"].get(alias)) != version:
+            yield f"{model}: {alias} is {found}, git says {version}"
 
 
 def _in_force(world: World) -> dict[str, str]:
