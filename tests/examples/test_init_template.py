@@ -69,7 +69,9 @@ def test_the_workflow_may_write_a_comment_and_nothing_else_and_pins_its_actions(
         assert set(job["permissions"]) == {"pull-requests"}
     assert workflow()["jobs"]["apply"]["permissions"]["pull-requests"] == "read"
     text = (TEMPLATE / "dot-github/workflows/mlops.yaml").read_text()
-    used = [each for each in re.findall(r"uses: (.*)", text) if not each.startswith("./.github/actions/mlops ")]
+    used = [
+        each for each in re.findall(r"uses: (.*)", text) if not each.startswith("./.github/actions/mlops ")
+    ]
     assert used
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in used)
 
